@@ -1,0 +1,6 @@
+//! Posthaste: one binary that sends and receives webhooks.
+
+pub mod config;
+pub mod delivery;
+pub mod model;
+pub mod signature;
