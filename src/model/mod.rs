@@ -15,4 +15,6 @@ pub mod limits;
 pub mod matching;
 pub mod message;
 pub mod name;
+pub mod outcome;
 pub mod retry;
+pub mod secret;
