@@ -4,3 +4,4 @@ pub mod config;
 pub mod delivery;
 pub mod model;
 pub mod signature;
+pub mod store;
