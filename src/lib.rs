@@ -1,5 +1,6 @@
 //! Posthaste: one binary that sends and receives webhooks.
 
+pub mod api;
 pub mod config;
 pub mod delivery;
 pub mod model;
