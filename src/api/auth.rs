@@ -218,11 +218,12 @@ pub fn mint(secret: &Secret, subject: &Subject, now_secs: u64, ttl: Duration) ->
         Subject::Org(org) => (org, None),
         Subject::App { app, org } => (app, Some(org)),
     };
-    let org = org.map_or_else(String::new, |org| format!(r#","org":"{org}""#));
+    let quoted = |text: &str| serde_json::Value::from(text);
+    let sub = quoted(sub);
+    let org = org.map_or_else(String::new, |org| format!(r#","org":{}"#, quoted(org)));
     let exp = now_secs.saturating_add(ttl.as_secs());
-    // Ids need no escaping: they are letters, digits and one underscore.
     let claims = format!(
-        r#"{{"iss":"posthaste","sub":"{sub}"{org},"iat":{now_secs},"nbf":{now_secs},"exp":{exp}}}"#
+        r#"{{"iss":"posthaste","sub":{sub}{org},"iat":{now_secs},"nbf":{now_secs},"exp":{exp}}}"#
     );
     let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(claims));
     let signature = URL_SAFE_NO_PAD.encode(hmac_sha256(&secret.0, signed.as_bytes()));
@@ -328,7 +329,8 @@ fn seconds(number: f64) -> u64 {
     number as u64
 }
 
-fn is_id(prefix: &str, text: &str) -> bool {
+/// Whether `text` is `prefix` and a KSUID's 27 characters, as every id here is.
+pub fn is_id(prefix: &str, text: &str) -> bool {
     text.strip_prefix(prefix).is_some_and(|tail| {
         tail.len() == ID_TAIL_CHARS && tail.bytes().all(|b| b.is_ascii_alphanumeric())
     })
