@@ -1,6 +1,7 @@
 //! Posthaste: one binary that sends and receives webhooks.
 
 pub mod api;
+pub mod client;
 pub mod config;
 pub mod delivery;
 pub mod model;
