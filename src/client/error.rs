@@ -104,12 +104,8 @@ impl ClientError {
         if let ureq::Error::Http(why) = error {
             return Self::Unsendable { why: why.to_string() };
         }
-        let why = match error {
-            ureq::Error::Io(e) => e.to_string(),
-            ureq::Error::HostNotFound => "host not found".to_owned(),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "the enum may grow; its words do")]
-            other => other.to_string(),
-        };
+        let why =
+            if let ureq::Error::Io(why) = error { why.to_string() } else { error.to_string() };
         Self::Unreachable { server: server.to_owned(), why: lower_first(&why) }
     }
 
