@@ -18,7 +18,9 @@ pub const ID_CHARS: usize = 27;
 
 /// Why a text is not an id of the kind that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{value:?} is not an id of this kind: it must be {prefix} followed by 27 letters and digits")]
+#[error(
+    "{value:?} is not an id of this kind: it must be {prefix} followed by 27 letters and digits"
+)]
 pub struct BadId {
     /// What was given, cut to 64 characters.
     pub value: String,
@@ -101,8 +103,8 @@ impl OrgId {
     /// name when nothing else is said (`org_23rb8YdGqMT0qIzpgGwdXfHirMu`).
     pub fn default_org() -> Self {
         Self([
-            14, 116, 46, 17, 204, 176, 156, 93, 131, 49, 142, 182, 168, 127, 183, 182, 125, 29, 218,
-            176,
+            14, 116, 46, 17, 204, 176, 156, 93, 131, 49, 142, 182, 168, 127, 183, 182, 125, 29,
+            218, 176,
         ])
     }
 }
@@ -180,9 +182,15 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_an_id() {
-        for text in ["", "msg_", "app_23rb8YdGqMT0qIzpgGwdXfHirMu", "msg_23rb8YdGqMT0qIzpgGwdXfHirM",
-            "msg_23rb8YdGqMT0qIzpgGwdXfHirMu0", "msg_zzzzzzzzzzzzzzzzzzzzzzzzzzz", "msg_é3rb8YdGqMT0qIzpgGwdXfHirM"]
-        {
+        for text in [
+            "",
+            "msg_",
+            "app_23rb8YdGqMT0qIzpgGwdXfHirMu",
+            "msg_23rb8YdGqMT0qIzpgGwdXfHirM",
+            "msg_23rb8YdGqMT0qIzpgGwdXfHirMu0",
+            "msg_zzzzzzzzzzzzzzzzzzzzzzzzzzz",
+            "msg_é3rb8YdGqMT0qIzpgGwdXfHirM",
+        ] {
             let err = text.parse::<MessageId>().expect_err(text);
             assert_eq!(err.prefix, "msg_");
         }

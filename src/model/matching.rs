@@ -20,7 +20,11 @@ pub enum Verdict {
 }
 
 /// The verdict for one endpoint, spelled out. [`Matcher::matches`] finds the same by index.
-pub fn explain(endpoint: &super::endpoint::Endpoint, event_type: &str, channels: &[String]) -> Verdict {
+pub fn explain(
+    endpoint: &super::endpoint::Endpoint,
+    event_type: &str,
+    channels: &[String],
+) -> Verdict {
     if !endpoint.is_active() {
         return Verdict::Disabled;
     }
@@ -109,7 +113,12 @@ mod tests {
     use crate::model::endpoint::{DisabledReason, Endpoint};
     use crate::model::id::{AppId, EndpointId};
 
-    fn endpoint(n: u8, types: Option<Vec<String>>, channels: Option<Vec<String>>, off: bool) -> SharedEndpoint {
+    fn endpoint(
+        n: u8,
+        types: Option<Vec<String>>,
+        channels: Option<Vec<String>>,
+        off: bool,
+    ) -> SharedEndpoint {
         Arc::new(Endpoint {
             id: EndpointId([n; 20]),
             app: AppId([0; 20]),
