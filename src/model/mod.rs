@@ -1,3 +1,5 @@
 //! stub
 
+pub mod cidr;
 pub mod outcome;
+pub mod secret;
