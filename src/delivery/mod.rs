@@ -1,1 +1,4 @@
 //! stub
+pub mod guard;
+pub mod headers;
+pub mod url;
