@@ -11,7 +11,7 @@ pub const MAX_HEADER_VALUE: usize = 4096;
 pub const MAX_HEADERS: usize = 20;
 
 /// Names that belong to HTTP, to us or to the machines of clouds.
-const REFUSED_NAMES: [&str; 14] = [
+const REFUSED_NAMES: [&str; 13] = [
     "accept-encoding",
     "connection",
     "expect",
@@ -25,11 +25,10 @@ const REFUSED_NAMES: [&str; 14] = [
     "transfer-encoding",
     "upgrade",
     "user-agent",
-    "via",
 ];
 
 /// First parts of such names.
-const REFUSED_PREFIXES: [&str; 11] = [
+const REFUSED_PREFIXES: [&str; 10] = [
     "content-",
     "posthaste-",
     "proxy-",
@@ -40,7 +39,6 @@ const REFUSED_PREFIXES: [&str; 11] = [
     "x-azure-",
     "x-fd-",
     "x-goog",
-    "x-google-",
 ];
 
 /// Why a custom header is refused.

@@ -145,7 +145,7 @@ impl From<Refused> for Failure {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn check(text: &str) -> Result<Url, UrlProblem> {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     /// The spellings by which others were led to addresses they meant to refuse.
-    const REFUSED: [&str; 37] = [
+    pub const REFUSED: [&str; 37] = [
         "http://127.0.0.1",
         "http://2130706433",
         "http://0x7f.1",
