@@ -37,8 +37,8 @@ pub struct Stood {
 
 /// Builds the image in `folder`, which must not exist, and tests it.
 pub fn check(recording: &Recording, plan: Plan, folder: &Path) -> Result<Stood, (Fault, String)> {
-    let test = |text: String| (Fault::Test, text);
-    write_out(&recording.disk.image(plan), folder).map_err(|error| test(error.to_string()))?;
+    write_out(&recording.disk.image(plan), folder)
+        .map_err(|error| (Fault::Test, error.to_string()))?;
     let data = folder.join(DATA);
     let errors = folder.join("stderr");
     let promises = &recording.promises;
@@ -49,15 +49,18 @@ pub fn check(recording: &Recording, plan: Plan, folder: &Path) -> Result<Stood, 
 
     recording.receiver.set_policy(Policy::default());
     recording.receiver.clear();
-    let mut daemon =
-        Daemon::spawn(&data, &errors, &[(RETRIES.0, OsStr::new(RETRIES.1))]).map_err(test)?;
+    let mut daemon = Daemon::spawn(&data, &errors, &[(RETRIES.0, OsStr::new(RETRIES.1))])
+        .map_err(|text| (Fault::Test, text))?;
     let port = daemon.port(START_LIMIT).map_err(|text| (Fault::DoesNotStart, text))?;
     let start = daemon.started.elapsed();
     let mut delivered = 0;
     if !acknowledged.is_empty() {
         let token = daemon::token(&data).map_err(|text| (Fault::DoesNotStart, text))?;
-        kept(port, &token, &recording.app, &acknowledged)
-            .map_err(|text| (Fault::Lost, daemon.tell(&text)))?;
+        kept(port, &token, &recording.app, &acknowledged).map_err(|text| {
+            let unsure = recording.disk.unsure_names(plan.cut);
+            let text = format!("{text} (names that no fsync of their folder covers: {unsure:?})");
+            (Fault::Lost, daemon.tell(&text))
+        })?;
         delivered = arrives(recording, plan, &acknowledged)
             .map_err(|text| (Fault::Undelivered, daemon.tell(&text)))?;
     }

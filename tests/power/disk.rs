@@ -207,6 +207,19 @@ impl Disk {
         Ok(())
     }
 
+    /// The names that a cut at this place may take back, without sled's snapshots: sled never
+    /// makes those durable, and does without them.
+    pub fn unsure_names(&self, cut: u64) -> Vec<String> {
+        let told =
+            self.names.iter().filter(|named| named.begin <= cut && !self.is_durable(named, cut));
+        let text = told.map(|named| match &named.naming {
+            Naming::Set((_, name), _) => format!("{name} made"),
+            Naming::Remove((_, name)) => format!("{name} removed"),
+            Naming::Move { from, to, .. } => format!("{} renamed to {}", from.1, to.1),
+        });
+        text.filter(|text| !text.starts_with("snap.")).collect()
+    }
+
     /// Everything that is on the disk when the plan is carried out.
     pub fn image(&self, plan: Plan) -> Files {
         let mut dice = Dice::new(plan);
@@ -260,9 +273,7 @@ impl Disk {
             return Ok(());
         }
         let path = record.text();
-        let relative =
-            Path::new(&path).strip_prefix(&self.root).map_err(|error| error.to_string())?;
-        let Some(node) = self.lookup(relative) else {
+        let Some(node) = self.lookup(&self.relative(&path)?) else {
             return Err(unseen(&format!("{path} was opened, but never made")));
         };
         self.descriptors.insert(record.fd, node);
@@ -301,10 +312,10 @@ impl Disk {
             return Ok(Naming::Move { node: *node, from, to });
         }
         let name = self.name(&text)?;
-        Ok(match record.kind {
-            Kind::Unlink => Naming::Remove(name),
-            kind => Naming::Set(name, self.node(kind == Kind::Mkdir)),
-        })
+        if record.kind == Kind::Unlink {
+            return Ok(Naming::Remove(name));
+        }
+        Ok(Naming::Set(name, self.node(record.kind == Kind::Mkdir)))
     }
 
     /// A call came back.
@@ -376,13 +387,27 @@ impl Disk {
 
     /// The folder and the last part of an absolute path.
     fn name(&self, path: &str) -> Result<Name, String> {
-        let path = Path::new(path).strip_prefix(&self.root).map_err(|error| error.to_string())?;
+        let path = self.relative(path)?;
         let name = path.file_name().ok_or("the root itself cannot be changed")?;
         let parent = path.parent().unwrap_or(Path::new(""));
         let folder = self
             .lookup(parent)
             .ok_or_else(|| unseen(&format!("folder {} of {}", parent.display(), path.display())))?;
         Ok((folder, name.to_string_lossy().into_owned()))
+    }
+
+    /// The path below the root, with `..` taken out.
+    fn relative(&self, path: &str) -> Result<PathBuf, String> {
+        let mut plain = PathBuf::new();
+        for part in Path::new(path) {
+            if part == ".." {
+                plain.pop();
+            } else {
+                plain.push(part);
+            }
+        }
+        let below = plain.strip_prefix(&self.root);
+        below.map(Path::to_owned).map_err(|_| format!("{path} is not below the recorded folder"))
     }
 
     /// The node of a path relative to the root, as the daemon sees it.

@@ -43,10 +43,12 @@ const HISTORIES: u64 = if RELEASE { 4 } else { 2 };
 const AT_ONCE: u64 = 2;
 /// Images of the control; as a rule most of them are broken.
 const CONTROL_IMAGES: u64 = 12;
-/// So many per cent of the cuts come right around an acknowledgement, where they hurt most.
+/// So many per cent of the cuts come while the daemon starts: it makes its store, or recovers it.
+const START_PERCENT: u64 = 30;
+/// A start is over after so many records, or at the first acknowledgement.
+const START_RECORDS: u64 = 80;
+/// So many per cent of the others come right around an acknowledgement, where they hurt most.
 const SHARP_PERCENT: u64 = 60;
-/// So many per cent come before the first acknowledgement: the store is being made.
-const FIRST_OPEN_PERCENT: u64 = 12;
 /// No more faults than these are told in full.
 const SHOWN: usize = 4;
 
@@ -131,7 +133,7 @@ fn history(
 ) -> Result<Figures, String> {
     let folder = folder.join(format!("history-{number}"));
     std::fs::create_dir(&folder).map_err(|error| error.to_string())?;
-    let recording = record::record(shim, &folder, seed + number, "disk", number % 2 == 0)?;
+    let recording = record::record(shim, &folder, seed + number, "disk", number.is_multiple_of(2))?;
     let counts = recording.disk.counts;
     if counts.barriers == 0 {
         return Err("the shim saw no fsync or fdatasync at all: does the daemon make raw system \
@@ -151,6 +153,9 @@ fn history(
     ));
     let mut figures = Figures::default();
     figures.images(&recording, &folder, seed + number, images);
+    if number == 0 {
+        figures.sweep_of_starts(&recording, &folder);
+    }
     Ok(figures)
 }
 
@@ -172,28 +177,39 @@ struct Figures {
 }
 
 impl Figures {
+    /// Images with cuts and fates by chance.
     fn images(&mut self, recording: &Recording, folder: &Path, seed: u64, count: u64) {
-        let begun = Instant::now();
         let mut chance = Chance::new(seed, 2);
         for number in 0..count {
             let plan = plan(recording, &mut chance, number);
-            let image = folder.join(format!("image-{number}"));
-            *self.images.entry(plan.mode).or_default() += 1;
-            match check::check(recording, plan, &image) {
-                Ok(stood) => {
-                    self.stood(&stood);
-                    drop(std::fs::remove_dir_all(&image));
-                }
-                Err((kind, text)) => {
-                    let place = image.display();
-                    self.faults.push(Broken {
-                        kind,
-                        text: format!("{kind:?}: {plan:?} {place}\n  {text}"),
-                    });
-                    // As the power cut left it, before a daemon touched it.
-                    drop(std::fs::remove_dir_all(&image));
-                    drop(image::write_out(&recording.disk.image(plan), &image));
-                }
+            self.image(recording, plan, &folder.join(format!("image-{number}")));
+        }
+    }
+
+    /// While the daemon starts a few records decide everything: an image after each change, as
+    /// a mere kill would leave it there.
+    fn sweep_of_starts(&mut self, recording: &Recording, folder: &Path) {
+        for start in &recording.starts {
+            let starting = recording.while_starting(*start);
+            for cut in recording.changes.iter().filter(|place| starting.contains(place)) {
+                let plan = Plan { cut: *cut, mode: image::Mode::Everything, seed: 0 };
+                self.image(recording, plan, &folder.join(format!("start-{cut}")));
+            }
+        }
+    }
+
+    fn image(&mut self, recording: &Recording, plan: Plan, folder: &Path) {
+        let begun = Instant::now();
+        *self.images.entry(plan.mode).or_default() += 1;
+        let outcome = check::check(recording, plan, folder);
+        drop(std::fs::remove_dir_all(folder));
+        match outcome {
+            Ok(stood) => self.stood(&stood),
+            Err((kind, text)) => {
+                let text = format!("{kind:?}: {plan:?} {}\n  {text}", folder.display());
+                self.faults.push(Broken { kind, text });
+                // As the power cut left it, before a daemon touched it.
+                drop(image::write_out(&recording.disk.image(plan), folder));
             }
         }
         self.took += begun.elapsed();
@@ -273,15 +289,16 @@ impl Figures {
 fn plan(recording: &Recording, chance: &mut Chance, number: u64) -> Plan {
     let mut acknowledged: Vec<u64> = recording.promises.acknowledged.values().copied().collect();
     acknowledged.sort_unstable();
-    let first = acknowledged.first().copied().unwrap_or(recording.last);
-    let cut = if chance.percent(FIRST_OPEN_PERCENT) {
-        chance.between(0, first - 1)
+    let cut = if chance.percent(START_PERCENT) {
+        let start = recording.starts[chance.between(0, recording.starts.len() as u64 - 1) as usize];
+        let starting = recording.while_starting(start);
+        chance.between(start, (*starting.end()).min(start + START_RECORDS))
     } else if chance.percent(SHARP_PERCENT) {
+        // From some acknowledgement itself to a few records later.
         let index = chance.between(0, acknowledged.len() as u64 - 1) as usize;
-        // From this acknowledgement itself to a few records later.
         (acknowledged[index] + chance.between(0, 6)).min(recording.last)
     } else {
-        chance.between(first, recording.last)
+        chance.between(0, recording.last)
     };
     let mode = MODES[number as usize % MODES.len()];
     Plan { cut, mode, seed: chance.next() }

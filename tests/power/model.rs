@@ -25,11 +25,9 @@ impl Script {
     fn record(&mut self, kind: Kind, end: bool, fd: i32, offset: u64, data: &[u8]) {
         self.place += 1;
         let flags = if kind == Kind::Open { CREATE } else { 0 };
-        let result = match kind {
-            Kind::Open => i64::from(fd),
-            Kind::Write => i64::try_from(data.len()).unwrap(),
-            _ => 0,
-        };
+        let result =
+            if kind == Kind::Write { data.len() } else { usize::try_from(fd).unwrap_or(0) };
+        let result = i64::try_from(result).unwrap();
         let data = if end && kind != Kind::Open { Vec::new() } else { data.to_vec() };
         let record = Record { kind, end, call: self.call, result, offset, fd, flags, data };
         self.disk.see(self.place, &record).expect("the model takes the record");

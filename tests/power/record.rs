@@ -2,6 +2,7 @@
 //! started again, all in one history.
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +47,10 @@ enum End {
 pub struct Recording {
     pub disk: Disk,
     pub promises: Promises,
+    /// Where each life of the daemon begins in the trace.
+    pub starts: Vec<u64>,
+    /// Every place where a file or a name begins to change.
+    pub changes: Vec<u64>,
     /// The last place of the trace.
     pub last: u64,
     pub app: String,
@@ -95,6 +100,8 @@ pub fn record(
     let mut recording = Recording {
         disk: Disk::new(&root, folders),
         promises: Promises::default(),
+        starts: Vec::new(),
+        changes: Vec::new(),
         last: 0,
         app: String::new(),
         receiver,
@@ -201,21 +208,34 @@ fn send(
 pub fn payload(number: u64) -> Value {
     let mut chance = Chance::new(number, 3);
     let words = if number % 20 == 7 { 1_600 } else { chance.between(4, 100) };
-    let fill: String = (0..words).map(|_| format!("{:016x}", chance.next())).collect();
+    let mut fill = String::new();
+    for _ in 0..words {
+        let _ = write!(fill, "{:016x}", chance.next());
+    }
     json!({"number": number, "fill": fill})
 }
 
 impl Recording {
     /// Appends the trace of a daemon that has ended.
     fn take(&mut self, trace: &Path) -> Result<(), String> {
+        self.starts.push(self.last);
         for record in trace::read(trace)? {
             self.last += 1;
             self.disk.see(self.last, &record)?;
+            if record.changes_something() {
+                self.changes.push(self.last);
+            }
             self.promises.see(self.last, &record);
         }
         self.promises.end_of_process();
         self.last += 1;
         self.disk.settle(self.last)
+    }
+
+    /// From this start of the daemon to where it is surely over: the next acknowledgement.
+    pub fn while_starting(&self, start: u64) -> std::ops::RangeInclusive<u64> {
+        let later = self.promises.acknowledged.values().copied().filter(|place| *place > start);
+        start..=later.min().map_or(self.last, |place| place - 1)
     }
 
     /// The trace must hold every acknowledgement that a client got, and every delivery.

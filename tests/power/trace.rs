@@ -61,6 +61,13 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether a file or a name begins to change here.
+    pub fn changes_something(&self) -> bool {
+        let changes =
+            [Kind::Open, Kind::Write, Kind::Truncate, Kind::Rename, Kind::Unlink, Kind::Mkdir];
+        !self.end && changes.contains(&self.kind)
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.data).into_owned()
     }
