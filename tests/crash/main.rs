@@ -41,7 +41,9 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// The promise: from the start of the process to the first `202`.
 const ACCEPTING_LIMIT: Duration = Duration::from_secs(1);
 /// Each so many kills one comes while the daemon is starting.
-const KILL_IN_START: u64 = 8;
+const KILL_IN_START: u64 = 5;
+/// Such a kill comes at most so many milliseconds after the start of the process.
+const LONGEST_START: u64 = 30;
 /// The longest run between two kills, in milliseconds.
 const LONGEST_RUN: u64 = 700;
 /// Short, so that what failed is tried again within the test; never used up (see `POLICY`).
@@ -116,18 +118,17 @@ impl Run {
         let stage = Stage::new(token, app);
         let clients = Clients::start(&stage, count, self.seed);
         stage.open(port);
+        let mut starting = false;
         for number in 1..=kills {
-            self.kill_under_load(&mut daemon, &stage)?;
+            self.kill_at_random(&mut daemon, &stage, starting)?;
             self.check_copy().map_err(|problem| format!("after kill {number}: {problem}"))?;
-            let in_start = number % KILL_IN_START == 0 && number < kills;
             daemon = self.spawn()?;
-            if in_start {
-                // The next kill comes before anybody could talk to this one.
-                self.measured.kills_in_start += 1;
-                continue;
+            // Then the next kill comes before anybody could talk to this one.
+            starting = number % KILL_IN_START == 0 && number < kills;
+            if !starting {
+                let port = self.restarted(&mut daemon, &stage)?;
+                stage.open(port);
             }
-            let port = self.restarted(&mut daemon, &stage)?;
-            stage.open(port);
         }
         let loaded = begun.elapsed();
         let ledger = clients.finish(&stage)?;
@@ -159,14 +160,26 @@ impl Run {
         Ok(app)
     }
 
-    /// SIGKILL at a random moment, early ones as likely as late ones.
-    fn kill_under_load(&mut self, daemon: &mut Daemon, stage: &Stage) -> Result<(), String> {
-        let most = [40, 200, LONGEST_RUN][usize::try_from(self.chance.between(0, 2)).unwrap_or(0)];
+    /// SIGKILL at a random moment: while the daemon starts, or under load, then early ones as
+    /// likely as late ones.
+    fn kill_at_random(
+        &mut self,
+        daemon: &mut Daemon,
+        stage: &Stage,
+        starting: bool,
+    ) -> Result<(), String> {
+        let most = match self.chance.between(0, 2) {
+            _ if starting => LONGEST_START,
+            0 => 40,
+            1 => 200,
+            _ => LONGEST_RUN,
+        };
         std::thread::sleep(Duration::from_millis(self.chance.between(1, most)));
         stage.close();
         let before = Instant::now();
         daemon.kill()?;
         self.measured.kills.push((before, Instant::now()));
+        self.measured.kills_in_start += usize::from(starting);
         Ok(())
     }
 
