@@ -97,20 +97,18 @@ fn candidate(profile: &Profile, field: &str, value: &str) -> Result<Candidate, U
     if let Some(wanted) = spec.field.as_ref().filter(|wanted| *wanted != "*" && *wanted != field) {
         return Err(Unread::OtherField(format!("it has no `{wanted}` item")));
     }
-    let hash = match &profile.scheme {
+    let (hash, length) = match &profile.scheme {
         Scheme::Hmac(HashChoice::FromHeader(allowed)) => {
-            let named = allowed.iter().find(|(name, _)| name == field);
-            let Some((_, hash)) = named else {
+            let Some((_, hash)) = allowed.iter().find(|(name, _)| name == field) else {
                 return Err(Unread::Bad("it names a hash that is not allowed".to_owned()));
             };
-            Some(*hash)
+            (Some(*hash), Some(hash.length()))
         }
-        _ => None,
-    };
-    let length = match &profile.scheme {
-        Scheme::Hmac(HashChoice::Fixed(hash)) => Some(hash.length()),
-        Scheme::Ed25519 => Some(ED25519_BYTES),
-        _ => hash.map(Hash::length),
+        Scheme::Hmac(HashChoice::Fixed(hash)) => (None, Some(hash.length())),
+        Scheme::Ed25519 => (None, Some(ED25519_BYTES)),
+        Scheme::EcdsaP256 | Scheme::Rsa(_) | Scheme::Token | Scheme::Basic | Scheme::AwsSns => {
+            (None, None)
+        }
     };
     let Some(bytes) = spec.encoding.decode(value) else {
         return Err(Unread::Bad(format!("it is not {}", encoding_name(spec.encoding))));
@@ -139,12 +137,8 @@ pub(crate) fn tokens(profile: &Profile, scope: &Scope<'_>) -> Result<Vec<Vec<u8>
     let missing = || Reason::SignatureMissing(listed(&spec.sources));
     for source in &spec.sources {
         let values = source.values(scope)?;
-        let values: Vec<_> = if source.is_multiple() {
-            values
-        } else {
-            values.into_iter().filter(Option::is_some).collect()
-        };
-        if values.is_empty() {
+        let absent = !source.is_multiple() && values.iter().all(Option::is_none);
+        if values.is_empty() || absent {
             continue;
         }
         return values

@@ -97,7 +97,7 @@ pub(crate) enum UrlVariant {
     AsIs,
     /// With the scheme's default port added, or removed.
     ToggleDefaultPort,
-    /// With the percent-escapes that HubSpot undoes before it signs.
+    /// With the percent-escapes that `HubSpot` undoes before it signs.
     HubspotDecoded,
 }
 
@@ -132,7 +132,7 @@ pub(crate) struct BodyDigest {
 
 impl Profile {
     /// The settings without which this profile cannot verify or answer a handshake, such as
-    /// PayPal's `webhook_id`. Those with a default are not listed.
+    /// the `webhook_id` of `paypal`. Those with a default are not listed.
     pub fn settings(&self) -> Vec<&str> {
         let handshakes = self.handshakes.iter().flat_map(HandshakeRule::settings);
         let mut names: Vec<_> = self.signed.settings().chain(handshakes).collect();

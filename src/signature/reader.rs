@@ -182,7 +182,12 @@ impl<'r, 't, 'i> Reader<'r, 't, 'i> {
             DeValue::Array(items) if !items.is_empty() => {
                 items.iter().map(|item| (item.get_ref().as_str(), item.span())).collect()
             }
-            _ => vec![(None, span)],
+            DeValue::Array(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Table(_) => vec![(None, span)],
         };
         let mut parsed = Vec::with_capacity(texts.len());
         for (text, span) in texts {

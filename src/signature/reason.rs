@@ -99,10 +99,10 @@ impl Reason {
     /// The stable code, with its figure where it has one: `signature_mismatch`,
     /// `timestamp_skew=+412s` (the request is 412 seconds old; `-` is ahead of our clock).
     pub fn code(&self) -> Cow<'static, str> {
-        match self {
-            Self::TimestampSkew { seconds, .. } => format!("{}={seconds:+}s", self.name()).into(),
-            _ => self.name().into(),
+        if let Self::TimestampSkew { seconds, .. } = self {
+            return format!("{}={seconds:+}s", self.name()).into();
         }
+        self.name().into()
     }
 
     /// The code without a figure, for counting.

@@ -15,10 +15,9 @@ pub(crate) fn spellings(body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         Some(rest) => ("without its byte order mark", rest.to_vec()),
         None => ("with a byte order mark before it", [BOM, body].concat()),
     });
-    if let Ok(text) = std::str::from_utf8(without_bom.unwrap_or(body)) {
-        if is_json(text) {
-            all.extend(json(text));
-        }
+    let text = std::str::from_utf8(without_bom.unwrap_or(body));
+    if let Some(text) = text.ok().filter(|text| is_json(text)) {
+        all.extend(json(text));
     }
     all
 }
@@ -113,7 +112,7 @@ fn lay_out(text: &str, layout: Layout) -> String {
         match (next, layout) {
             ('{' | '[', _) => {
                 depth += 1;
-                while chars.next_if(|c| c.is_ascii_whitespace()).is_some() {}
+                while chars.next_if(char::is_ascii_whitespace).is_some() {}
                 let empty = chars.peek().is_some_and(|c| matches!(c, '}' | ']'));
                 if layout == Layout::Indented && !empty {
                     new_line(&mut out, depth);
@@ -136,7 +135,9 @@ fn to_ascii(text: &str) -> String {
             continue;
         }
         for unit in next.encode_utf16(&mut units) {
-            out.push_str(&format!("\\u{unit:04x}"));
+            let digits = [12, 8, 4, 0].map(|shift| *unit >> shift & 15);
+            out.push_str("\\u");
+            out.extend(digits.iter().filter_map(|digit| char::from_digit(u32::from(*digit), 16)));
         }
     }
     out

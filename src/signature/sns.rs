@@ -42,11 +42,13 @@ pub(crate) fn check(scope: &Scope<'_>, secrets: &[Secret]) -> Result<Match, Reas
         Key::Bytes(_) | Key::Ed25519(_) => false,
     };
     let secret_index = secrets.iter().position(is_right).ok_or(Reason::SignatureMismatch)?;
-    if let Some(expected) = scope.cfg.get(TOPIC_SETTING) {
-        if field(scope, "TopicArn").as_deref() != Some(expected) {
+    let topic = field(scope, "TopicArn");
+    match scope.cfg.get(TOPIC_SETTING) {
+        Some(expected) if topic.as_deref() != Some(expected) => {
             let name = "json:/TopicArn".to_owned();
             return Err(Reason::RequiredHeader { name, expected: expected.to_owned() });
         }
+        Some(_) | None => {}
     }
     let sent_at_ms = field(scope, "Timestamp").and_then(|text| Format::Rfc3339.read(&text));
     Ok(Match { secret_index, signature, sent_at_ms })

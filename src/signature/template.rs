@@ -19,7 +19,7 @@ enum Part {
     Body,
     /// `{payload}`: the body, or the form field that carries the JSON.
     Payload,
-    /// `{body_crc32}`: in decimal (PayPal).
+    /// `{body_crc32}`: in decimal, for `paypal`.
     BodyCrc32,
     /// `{form_sorted}`.
     FormSorted,
@@ -103,11 +103,13 @@ impl Template {
                 Err(Reason::SignedValueMissing(_)) => return Ok(None),
                 piece => piece?,
             };
-            match part {
-                Part::Literal(_) => text.extend_from_slice(&piece),
-                _ if piece.is_empty() => return Ok(None),
-                _ if json => text.extend_from_slice(escaped(&piece).as_bytes()),
-                _ => text.extend_from_slice(&piece),
+            if piece.is_empty() {
+                return Ok(None);
+            }
+            if json && !matches!(part, Part::Literal(_)) {
+                text.extend_from_slice(escaped(&piece).as_bytes());
+            } else {
+                text.extend_from_slice(&piece);
             }
         }
         Ok(Some(text))
@@ -143,10 +145,9 @@ impl Template {
 
     /// The settings it needs.
     pub(crate) fn settings(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|part| match part {
-            Part::Cfg(name) => Some(name.as_str()),
-            _ => None,
-        })
+        self.0
+            .iter()
+            .filter_map(|part| if let Part::Cfg(name) = part { Some(name.as_str()) } else { None })
     }
 }
 

@@ -74,7 +74,7 @@ impl Profile {
         let cfg = Settings { given: cfg, defaults: &self.defaults };
         let scope = Scope { view: &view, json: view.json(), fields: &[], cfg };
         match self.check(&scope, secrets, now_ms) {
-            Ok(matched) => Ok(self.verified(&scope, matched)?),
+            Ok(matched) => Ok(self.verified(&scope, &matched)?),
             Err(Reason::SignatureMismatch) => {
                 Err(diagnose::mismatch(self, request, secrets, cfg, now_ms))
             }
@@ -201,20 +201,15 @@ impl Profile {
         }
     }
 
-    fn verified(&self, scope: &Scope<'_>, matched: Match) -> Result<Verified, Reason> {
+    fn verified(&self, scope: &Scope<'_>, matched: &Match) -> Result<Verified, Reason> {
         let event_id = self.first_of(&self.id, scope, ID_SEPARATOR)?.map(bounded_id);
         let event_type = self.first_of(&self.event_type, scope, ".")?;
-        let dedupe_key = match &event_id {
-            Some(id) => format!("id:{id}"),
-            None => {
-                let parts = [matched.signature.as_slice(), scope.view.request.body];
-                format!("sha256:{}", hex(&Hash::Sha256.digest(&parts)))
-            }
-        };
+        let digest = || Hash::Sha256.digest(&[&matched.signature, scope.view.request.body]);
+        let dedupe_key = event_id.as_ref().map(|id| format!("id:{id}"));
         Ok(Verified {
+            dedupe_key: dedupe_key.unwrap_or_else(|| format!("sha256:{}", hex(&digest()))),
             event_id,
             event_type: event_type.filter(|name| is_short(name, MAX_EVENT_TYPE_BYTES)),
-            dedupe_key,
             sent_at_ms: matched.sent_at_ms,
             secret_index: matched.secret_index,
             covers_body: self.covers_body,
@@ -354,7 +349,7 @@ fn toggle_default_port(url: &str) -> Option<String> {
     (!has_port).then(|| format!("{scheme}://{authority}{port}{tail}"))
 }
 
-/// HubSpot signs the URL after it has undone these escapes, and only these.
+/// `HubSpot` signs the URL after it has undone these escapes, and only these.
 fn hubspot_decoded(url: &str) -> Cow<'_, str> {
     const ESCAPES: [(&str, &str); 12] = [
         ("%3A", ":"),

@@ -217,7 +217,7 @@ proptest! {
     ) {
         let quoted = serde_json::Value::from(value.clone()).to_string();
         for text in [format!("[a]\n{key} = {quoted}\n"), format!("[a]\n{key} = {value}\n"), raw] {
-            let _ = Providers::builtin().extended(&text);
+            drop(Providers::builtin().extended(&text));
         }
     }
 }

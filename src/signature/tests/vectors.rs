@@ -114,7 +114,12 @@ fn name_matches(source: &Source, name: &str) -> bool {
     match source {
         Source::Header(wanted) => *wanted == name,
         Source::NumberedHeaders(prefix) => name.starts_with(prefix.as_str()),
-        _ => false,
+        Source::Query(_)
+        | Source::Form(_)
+        | Source::Json(..)
+        | Source::JsonKey(..)
+        | Source::SignatureField(_)
+        | Source::Const(_) => false,
     }
 }
 
@@ -156,7 +161,10 @@ fn edited(vector: &Vector, edit: impl Fn(&str) -> String) -> Vector {
                 }
             }
             Source::Json(_, path) => edit_json(&mut changed, path, &edit),
-            _ => panic!("no vector signs in {source}"),
+            Source::Form(_)
+            | Source::JsonKey(..)
+            | Source::SignatureField(_)
+            | Source::Const(_) => panic!("no vector signs in {source}"),
         }
     }
     changed
@@ -204,7 +212,7 @@ fn changed_content(vector: &Vector) -> Vec<Derived> {
     match vector.provider.as_str() {
         "mailgun" => changed.replace_in_body("\"token\":\"c", "\"token\":\"d"),
         "adyen_standard" => {
-            changed.replace_in_body("\"merchantReference\":\"R", "\"merchantReference\":\"S")
+            changed.replace_in_body("\"merchantReference\":\"R", "\"merchantReference\":\"S");
         }
         "aws_sns" => changed.replace_in_body("\"Message\":\"", "\"Message\":\"x"),
         _ if !vector.profile().covers_body => {
