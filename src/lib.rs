@@ -6,5 +6,6 @@ pub mod client;
 pub mod config;
 pub mod delivery;
 pub mod model;
+pub mod scheduler;
 pub mod signature;
 pub mod store;

@@ -39,6 +39,8 @@ pub struct AttemptResult {
     pub keeps_place: bool,
     /// The receiver answered 410: it wants nothing more.
     pub gone: bool,
+    /// A failure says something of the endpoint, not of our own network.
+    pub blames_endpoint: bool,
 }
 
 impl Writer<'_> {
@@ -219,6 +221,9 @@ impl Writer<'_> {
     /// 410. Pending deliveries stay: they are sent if a person enables it again.
     fn note_health(&mut self, result: &AttemptResult) -> Result<()> {
         let id = result.row.key.endpoint;
+        if !result.blames_endpoint {
+            return Ok(());
+        }
         if result.verdict == Verdict::Succeeded {
             return self.forget_failing(id);
         }
