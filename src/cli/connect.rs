@@ -1,13 +1,14 @@
 //! The options every command that talks to a daemon shares: where it is and as whom to ask.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 
 use super::exit::UsageError;
-use crate::api::auth::{self, Secret, Subject};
+use super::settings::{Place, jwt_secret};
+use crate::api::auth::{self, Subject};
 use crate::client::{Client, ClientError, DEFAULT_SERVER, Route};
 
 /// How long a token minted for one command is good.
@@ -43,8 +44,7 @@ impl Connect {
         if let Some(token) = &self.token {
             return Ok(self.client_with(Some(token.trim()))?);
         }
-        let data = self.data_dir();
-        match own_token(&data, now_secs) {
+        match self.own_token(now_secs) {
             Ok(token) => Ok(self.client_with(Some(&token))?),
             Err(error) => {
                 // Without a daemon the token is the lesser problem: say that first.
@@ -67,22 +67,11 @@ impl Connect {
         Client::new(&self.server, token, self.proxy.as_deref())
     }
 
-    fn data_dir(&self) -> PathBuf {
-        self.data.clone().unwrap_or_else(default_data_dir)
+    /// A short-lived operator's token made with the configured secret.
+    fn own_token(&self, now_secs: u64) -> anyhow::Result<String> {
+        let loaded = Place { data: self.data.clone(), config: None }.load()?;
+        let secret = jwt_secret(&loaded.config).context("no secret to make one with")?;
+        let subject = Subject::Org(auth::DEFAULT_ORG.to_owned());
+        Ok(auth::mint(&secret, &subject, now_secs, OWN_TOKEN_TTL))
     }
-}
-
-/// `$STATE_DIRECTORY` (which systemd sets), or `./posthaste-data`.
-pub fn default_data_dir() -> PathBuf {
-    match std::env::var_os("STATE_DIRECTORY") {
-        Some(dir) if !dir.is_empty() => dir.into(),
-        Some(_) | None => "posthaste-data".into(),
-    }
-}
-
-/// A short-lived operator's token from the secret of a data folder.
-fn own_token(data: &Path, now_secs: u64) -> anyhow::Result<String> {
-    let secret = Secret::load(data).context("no secret to make one with")?;
-    let subject = Subject::Org(auth::DEFAULT_ORG.to_owned());
-    Ok(auth::mint(&secret, &subject, now_secs, OWN_TOKEN_TTL))
 }

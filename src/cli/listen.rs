@@ -42,7 +42,7 @@ pub struct Listen {
     #[arg(long)]
     port: Option<u16>,
     /// Secret of the endpoint (`whsec_…`, `whsk_…`); one is made if none is given
-    #[arg(long, env = "POSTHASTE_LISTEN_SECRET", hide_env_values = true)]
+    #[arg(long)]
     secret: Option<String>,
     /// Subscribe in this application (id or uid) while running
     #[arg(long)]
