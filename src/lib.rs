@@ -8,3 +8,4 @@ pub mod daemon;
 pub mod delivery;
 pub mod model;
 pub mod signature;
+pub mod store;

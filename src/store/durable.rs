@@ -30,10 +30,9 @@ impl Barrier {
     /// Opens sled's file in `folder`.
     pub(super) fn open(folder: &Path, sync: Sync) -> Result<Self> {
         let path = folder.join("db");
-        let file = File::options()
-            .write(true)
-            .open(&path)
-            .map_err(|err| Error::io("opening its file to sync", format!("{}: {err}", path.display())))?;
+        let file = File::options().write(true).open(&path).map_err(|err| {
+            Error::io("opening its file to sync", format!("{}: {err}", path.display()))
+        })?;
         Ok(Self { file, sync })
     }
 
@@ -56,7 +55,8 @@ impl Barrier {
         paths.extend(folder.parent().map(Path::to_path_buf));
         for path in paths {
             // A relative store in the working directory has the empty path for a parent.
-            let path = if path.as_os_str().is_empty() { Path::new(".").to_path_buf() } else { path };
+            let path =
+                if path.as_os_str().is_empty() { Path::new(".").to_path_buf() } else { path };
             if path.exists() {
                 File::open(&path).and_then(|file| file.sync_all()).map_err(failed)?;
             }

@@ -29,7 +29,9 @@ pub enum Error {
     #[error("too many writes are waiting")]
     Busy,
     /// The disk is too full to accept more.
-    #[error("the store's disk is full: {free} bytes free, {needed} are kept in reserve (storage.min_free)")]
+    #[error(
+        "the store's disk is full: {free} bytes free, {needed} are kept in reserve (storage.min_free)"
+    )]
     DiskFull {
         /// Bytes free where the store lies.
         free: u64,

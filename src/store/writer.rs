@@ -162,23 +162,30 @@ impl<'g> Writer<'g> {
     }
 
     /// Stages a row.
-    pub(super) fn put(&mut self, tree: Tree, key: impl Into<IVec>, value: impl Into<IVec>) {
+    pub(super) fn put(&mut self, tree: Tree, key: &[u8], value: impl Into<IVec>) {
         self.staged.push((tree, key.into(), Some(value.into())));
     }
 
     /// Stages the removal of a row.
-    pub(super) fn remove(&mut self, tree: Tree, key: impl Into<IVec>) {
+    pub(super) fn remove(&mut self, tree: Tree, key: &[u8]) {
         self.staged.push((tree, key.into(), None));
     }
 
     /// Up to `limit` rows whose keys start with `prefix`, in order, staged ones included.
-    pub(super) fn scan(&self, tree: Tree, prefix: &[u8], limit: usize) -> Result<Vec<(IVec, IVec)>> {
+    pub(super) fn scan(
+        &self,
+        tree: Tree,
+        prefix: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(IVec, IVec)>> {
         let mut overlay = std::collections::BTreeMap::new();
         let group = self.group.rows().of(tree).into_iter().flatten();
         for (key, value) in group.filter(|(key, _)| key.starts_with(prefix)) {
             overlay.insert(key.clone(), value.clone());
         }
-        for (_, key, value) in self.staged.iter().filter(|(t, k, _)| *t == tree && k.starts_with(prefix)) {
+        for (_, key, value) in
+            self.staged.iter().filter(|(t, k, _)| *t == tree && k.starts_with(prefix))
+        {
             overlay.insert(key.clone(), value.clone());
         }
         let mut found = Vec::new();
