@@ -92,7 +92,7 @@ pub fn run(args: &Listen) -> anyhow::Result<Exit> {
     let given = args.secret.as_deref().map(parse_key).transpose()?;
     let key = given.map_or_else(random_key, Ok)?;
     let doors = Doors::default();
-    doors.open(Door { path: "/".to_owned(), key: Some(key.clone()), behaviour: args.behaviour() });
+    doors.open(Door { path: "/".to_owned(), key: key.clone(), behaviour: args.behaviour() });
     let receiver = Receiver::start(listener, doors, move |received| {
         drop(send.send(Event::Received(Box::new(received))));
     })?;
@@ -232,7 +232,7 @@ fn parse_key(text: &str) -> anyhow::Result<SigningKey> {
 ///
 /// # Errors
 /// The system gives no random bytes.
-pub(super) fn random_key() -> anyhow::Result<SigningKey> {
+fn random_key() -> anyhow::Result<SigningKey> {
     let mut random = [0; KEY_BYTES];
     getrandom::fill(&mut random)
         .map_err(|e| anyhow::anyhow!("failed to read random bytes: {e}"))?;

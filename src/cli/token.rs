@@ -15,11 +15,11 @@ use crate::client::{Client, DEFAULT_SERVER, Route};
 /// Shown below the long help.
 pub const EXAMPLES: &str = "\
 Examples:
-  posthaste token                                    # an operator's, from ./posthaste-data
-  posthaste token --data /var/lib/posthaste          # of another data folder
-  export POSTHASTE_TOKEN=$(posthaste token)          # for the other commands
-  posthaste token --app app_2srLjEbSzWSv1YCLXZ6wZcSnB0F # one application's, good for 28 days
-  posthaste token --app shop --expires 1h            # by uid: asks the daemon for the id";
+  posthaste token                                  # an operator's, from ./posthaste-data
+  posthaste token --data /var/lib/posthaste        # of another data folder
+  export POSTHASTE_TOKEN=$(posthaste token)        # for the other commands
+  posthaste token --app shop --expires 1h          # by uid: asks the daemon for the id
+  posthaste token --app app_2srLjEbSzWSv1YCLXZ6wZcSnB0F";
 
 /// How long an operator's token is good: ten years, as svix has it.
 const OPERATOR_TTL: Duration = Duration::from_secs(3650 * 24 * 3600);

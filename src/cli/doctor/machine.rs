@@ -77,7 +77,8 @@ fn newest_write(data: &Path) -> Option<u64> {
 fn folder(data: &Path, meta: &fs::Metadata) -> Finding {
     let mode = meta.permissions().mode() & 0o7777;
     let shown = format!("{} (mode {mode:04o})", data.display());
-    if rustix::fs::access(data, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_err() {
+    if rustix::fs::access(data, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_err()
+    {
         let found = format!("{shown} cannot be written to by this user");
         return Finding::not(State::Bad, "data", found, "run as the user who owns it");
     }

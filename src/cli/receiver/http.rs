@@ -16,8 +16,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// A request that was read completely.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// `POST`
-    pub method: String,
     /// Path and query as sent.
     pub target: String,
     /// Names in lower case, in the order they came.
@@ -176,12 +174,8 @@ fn read_line(from: &mut io::Take<&mut BufReader<&TcpStream>>) -> io::Result<Stri
 fn request_line(line: &str) -> Result<Request, Refusal> {
     let mut parts = line.split_whitespace();
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(method), Some(target), Some(version), None) if version.starts_with("HTTP/1.") => {
-            Ok(Request {
-                method: method.to_owned(),
-                target: target.to_owned(),
-                ..Request::default()
-            })
+        (Some(_), Some(target), Some(version), None) if version.starts_with("HTTP/1.") => {
+            Ok(Request { target: target.to_owned(), ..Request::default() })
         }
         _ => Err(Refusal::Malformed),
     }
