@@ -31,8 +31,9 @@ pub struct Sample {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Endpoint {
-    /// Shown to people.
-    #[serde(alias = "name")]
+    /// One word.
+    pub name: String,
+    /// One sentence.
     pub description: String,
     /// Where on the receiver; unique over all samples.
     pub path: String,

@@ -15,6 +15,9 @@ use crate::cli::table::field;
 use crate::client::{Client, Route};
 use crate::model::secret::SigningKey;
 
+/// What a receiver that fails on purpose answers.
+const FAILURE: u16 = 503;
+
 /// A receiver without doors yet, that reports everything it takes.
 pub(super) fn receiver(send: Sender<Event>) -> anyhow::Result<(Receiver, Doors)> {
     let doors = Doors::default();
@@ -50,7 +53,7 @@ pub(super) fn subscribe(
                 app: app.clone(),
                 app_name: field(&made, "name"),
                 endpoint: id,
-                name: endpoint.description.clone(),
+                name: endpoint.name.clone(),
                 path: endpoint.path.clone(),
                 event_types: endpoint.event_types.clone(),
                 failures: endpoint.behaviour.failures(),
@@ -80,7 +83,7 @@ fn door(endpoint: &Endpoint, key: SigningKey) -> Door {
         0 => Failing::Never,
         times => Failing::First(times),
     };
-    let behaviour = Behaviour::new(failing, None, Duration::ZERO);
+    let behaviour = Behaviour::new(failing, Some(FAILURE), Duration::ZERO);
     Door { path: endpoint.path.clone(), key, behaviour }
 }
 
