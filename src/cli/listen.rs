@@ -151,8 +151,16 @@ fn print_all(
 }
 
 /// One delivery on one line.
-pub(super) fn describe(received: &Received, event_type: &str, paint: Paint) -> String {
+fn describe(received: &Received, event_type: &str, paint: Paint) -> String {
     let id = clean(received.id().unwrap_or("no id"), 64);
+    let event_type = clean(event_type, 64);
+    let body = clean(&String::from_utf8_lossy(&received.request.body), BODY_CHARS);
+    let verdict = verdict(received, paint);
+    format!("{id}  {event_type:<18}  {verdict}  {}", paint.faint(&body))
+}
+
+/// Which attempt, whether it verified, and what was answered.
+pub(super) fn verdict(received: &Received, paint: Paint) -> String {
     let attempt = clean(received.attempt().unwrap_or("?"), 6);
     let verdict = match &received.verified {
         Ok(()) => paint.good("verified"),
@@ -160,10 +168,7 @@ pub(super) fn describe(received: &Received, event_type: &str, paint: Paint) -> S
     };
     let status = received.status.to_string();
     let status = if received.status < 300 { paint.good(&status) } else { paint.warn(&status) };
-    let body = clean(&String::from_utf8_lossy(&received.request.body), BODY_CHARS);
-    let event_type = clean(event_type, 64);
-    let body = paint.faint(&body);
-    format!("{id}  {event_type:<18}  attempt {attempt}  {verdict}  answered {status}  {body}")
+    format!("attempt {attempt}  {verdict}  answered {status}")
 }
 
 fn as_json(received: &Received, event_type: &str) -> Value {

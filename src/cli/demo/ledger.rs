@@ -155,7 +155,7 @@ impl Ledger {
                 subscription.event_types.as_ref().map_or("everything".to_owned(), |t| t.join(", "));
             let receiver = match subscription.failures {
                 0 => "takes everything".to_owned(),
-                times => format!("fails {times} times each"),
+                times => format!("fails the first {times} attempts"),
             };
             let row = [subscription.app_name.clone(), subscription.name.clone(), wants, receiver];
             table.row(row);
@@ -187,17 +187,18 @@ impl Ledger {
     }
 
     /// The figures on one line.
-    pub(super) fn summary(&self) -> String {
+    pub(super) fn summary(&self, took: Duration) -> String {
         let count = |f: &dyn Fn(&Line) -> bool| self.lines.iter().filter(|line| f(line)).count();
         let mut first_try: Vec<Duration> =
             self.lines.iter().filter(|l| l.attempts == 1).filter_map(Line::took).collect();
         first_try.sort_unstable();
         let median = first_try.get(first_try.len() / 2).copied().unwrap_or_default();
         format!(
-            "{} of {} deliveries verified, {} after retries, {} filtered out; \
-             from sending to verified {} at the median when nothing failed;",
+            "{} of {} deliveries verified in {:.1} s, {} of them after retries; {} filtered out\n\
+             from sending to verified: {} at the median of those that took one attempt",
             count(&|l| l.wanted && l.taken.is_some()),
             count(&|l| l.wanted),
+            took.as_secs_f64(),
             count(&|l| l.taken.is_some() && l.attempts > 1),
             count(&|l| !l.wanted),
             milliseconds(median),
@@ -330,7 +331,9 @@ mod tests {
         assert!(ledger.is_complete());
         assert!(ledger.table().contains("verified"), "{}", ledger.table());
         assert!(ledger.table().contains("filtered out"), "{}", ledger.table());
-        assert!(ledger.summary().starts_with("1 of 1 deliveries verified, 1 after retries"));
+        assert!(
+            ledger.summary(Duration::ZERO).starts_with("1 of 1 deliveries verified in 0.0 s, 1 of")
+        );
     }
 
     #[test]

@@ -17,8 +17,8 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::interrupt;
-use super::listen::describe;
-use super::out::{self, Paint};
+use super::listen::verdict;
+use super::out::{self, Paint, clean};
 use super::receiver::Received;
 use crate::client::Client;
 use crate::config::LogLevel;
@@ -36,6 +36,9 @@ Examples:
 /// Longest wait for all deliveries. The slowest are the ones that fail twice on purpose and come
 /// through after waits of 1 s and 2 s with a fifth of jitter.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Characters of a body shown: what is left of a line of 120.
+const BODY_CHARS: usize = 28;
 
 /// `demo`.
 #[derive(Debug, Args)]
@@ -127,9 +130,7 @@ fn watch(
         match events.recv_timeout(left) {
             Ok(Event::Received(received)) => {
                 let event_type = ledger.arrived(&received);
-                let at = received.at.saturating_duration_since(started).as_secs_f64();
-                let line = describe(&received, &event_type, paint);
-                out::line(&format!("{at:7.3} s  {line}"))?;
+                out::line(&describe(&received, &event_type, started, paint))?;
             }
             Ok(Event::Interrupted) => return Ok(Exit::Interrupted),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
@@ -138,13 +139,22 @@ fn watch(
     Ok(Exit::Done)
 }
 
+/// One delivery on one line: when, what, where to, how it went, and the beginning of its body.
+fn describe(received: &Received, event_type: &str, started: Instant, paint: Paint) -> String {
+    let at = received.at.saturating_duration_since(started).as_secs_f64();
+    let path = clean(received.request.path(), 24);
+    let verdict = verdict(received, paint);
+    let body = clean(&String::from_utf8_lossy(&received.request.body), BODY_CHARS);
+    format!("{at:6.3} s  {event_type:<19}  {path:<16}  {verdict}  {}", paint.faint(&body))
+}
+
 fn conclude(
     ledger: &Ledger,
     faults: &[String],
     took: Duration,
     paint: Paint,
 ) -> anyhow::Result<Exit> {
-    out::line(&format!("{} in {:.1} s", ledger.summary(), took.as_secs_f64()))?;
+    out::line(&ledger.summary(took))?;
     if faults.is_empty() {
         out::line(&paint.good("everything arrived as it should"))?;
         return Ok(Exit::Done);
