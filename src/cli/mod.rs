@@ -25,6 +25,7 @@ mod receiver;
 mod send;
 mod serve;
 mod settings;
+mod store;
 mod table;
 mod token;
 
@@ -144,6 +145,15 @@ enum Command {
         #[command(subcommand)]
         verb: config::Verb,
     },
+    /// The data folder itself, while no daemon runs on it
+    ///
+    /// A daemon holds its store for itself, so stop it first. Checking reads only; a store of an
+    /// older version is brought up to date as a daemon would.
+    #[command(after_long_help = store::EXAMPLES, arg_required_else_help = true)]
+    Store {
+        #[command(subcommand)]
+        verb: store::Verb,
+    },
     /// Look at everything an operator would, and say what to do about it
     ///
     /// Configuration, data folder, clock, disk, port, daemon and token, each with a way out if it
@@ -186,6 +196,7 @@ fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
         Command::EventType { verb } => event_type::run(verb)?,
         Command::Message { verb } => message::run(verb)?,
         Command::Config { verb } => config::run(verb)?,
+        Command::Store { verb } => return Ok(store::run(verb)?.into()),
         Command::Doctor(args) => return Ok(doctor::run(args)?.into()),
     }
     Ok(Exit::Done.into())

@@ -120,6 +120,21 @@ fn doctor_says_what_is_missing_and_how_to_get_it() {
 }
 
 #[test]
+fn store_check_wants_a_store_that_nobody_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let path = data.to_str().unwrap();
+    check(&run(&["store", "check", "--data", path]), 2, "", "no store at");
+    let mut serve = Serve::start(&data);
+    check(&run(&["store", "check", "--data", path]), 1, "", "in use by another posthaste");
+    assert!(serve.running.terminate().success());
+    check(&run(&["store", "check", "--data", path]), 0, "no fault", "");
+    let found = run(&["store", "check", "--json", "--data", path]);
+    let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!((&found["clean"], &found["faults"]), (&true.into(), &Value::Array(Vec::new())));
+}
+
+#[test]
 fn a_record_is_made_shown_changed_and_removed() {
     let data = tempfile::tempdir().unwrap();
     let serve = Serve::start(&data.path().join("data"));

@@ -120,8 +120,9 @@ fn disk(data: &Path, min_free: u64) -> Finding {
 }
 
 fn judge_disk(free: u64, min_free: u64) -> Finding {
-    // Whole mebibytes: the exact figure changes while one looks.
-    let shown = format!("{} free", format_size(free >> 20 << 20));
+    // Rounded down: the exact figure changes while one looks.
+    let unit = if free >= 10 << 30 { 30 } else { 20 };
+    let shown = format!("{} free", format_size(free >> unit << unit));
     let limit = format_size(min_free);
     let way_out = "make room, or shorten storage.retention";
     if free < min_free {
@@ -165,6 +166,7 @@ mod tests {
         check(400, State::Good);
         assert_eq!(judge_disk(0, 0).state, State::Good, "0 switches the check off");
         assert_eq!(judge_disk((5 << 20) + 17, 0).found, "5MiB free");
+        assert_eq!(judge_disk((11 << 30) + (5 << 20), 0).found, "11GiB free");
     }
 
     #[test]
