@@ -148,7 +148,8 @@ impl<'a> Connection<'a> {
             let size = u64::from_str_radix(size, 16).map_err(|_| Refusal::Malformed)?;
             if size == 0 {
                 // Trailers, if any, up to the empty line.
-                while !read_line(&mut (&mut self.reader).take(MAX_HEAD_BYTES))?.trim().is_empty() {}
+                let mut trailers = (&mut self.reader).take(MAX_HEAD_BYTES);
+                while !read_line(&mut trailers)?.trim().is_empty() {}
                 return Ok(body);
             }
             self.read_exactly(size, &mut body)?;
@@ -157,7 +158,7 @@ impl<'a> Connection<'a> {
     }
 
     fn read_exactly(&mut self, length: u64, body: &mut Vec<u8>) -> Result<(), Refusal> {
-        if body.len() as u64 + length > MAX_BODY_BYTES {
+        if length.saturating_add(body.len() as u64) > MAX_BODY_BYTES {
             return Err(Refusal::TooLarge);
         }
         let read = (&mut self.reader).take(length).read_to_end(body)?;

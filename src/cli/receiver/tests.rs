@@ -120,8 +120,10 @@ fn bad_http_is_answered_or_dropped_and_never_delivered() {
         format!("POST /in HTTP/1.1\r\ncontent-length: {past}\r\n\r\n").as_bytes(),
         "HTTP/1.1 413 ",
     );
-    let chunk = b"POST /in HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n";
-    check(chunk, "HTTP/1.1 413 ");
+    for chunks in ["ffffffffffffffff\r\n", "1\r\nx\r\nffffffffffffffff\r\n"] {
+        let head = "POST /in HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+        check(format!("{head}{chunks}").as_bytes(), "HTTP/1.1 413 ");
+    }
     let head = format!("POST /in HTTP/1.1\r\nx: {}", "y".repeat(40_000));
     assert!(matches!(exchange(&receiver, head.as_bytes()).get(..12), None | Some("HTTP/1.1 413")));
     assert!(inbox.try_recv().is_err());
