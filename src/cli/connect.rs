@@ -41,8 +41,9 @@ impl Connect {
     /// # Errors
     /// Bad addresses, no token to be had, or (then) no daemon either.
     pub fn client(&self, now_secs: u64) -> anyhow::Result<Client> {
-        if let Some(token) = &self.token {
-            return Ok(self.client_with(Some(token.trim()))?);
+        // An empty variable counts as not set, because that is how compose files spell it.
+        if let Some(token) = self.token.as_deref().map(str::trim).filter(|t| !t.is_empty()) {
+            return Ok(self.client_with(Some(token))?);
         }
         match self.own_token(now_secs) {
             Ok(token) => Ok(self.client_with(Some(&token))?),
@@ -64,7 +65,8 @@ impl Connect {
     /// # Errors
     /// Bad addresses.
     pub fn client_with(&self, token: Option<&str>) -> Result<Client, ClientError> {
-        Client::new(&self.server, token, self.proxy.as_deref())
+        let server = if self.server.is_empty() { DEFAULT_SERVER } else { &self.server };
+        Client::new(server, token, self.proxy.as_deref())
     }
 
     /// A short-lived operator's token made with the configured secret.

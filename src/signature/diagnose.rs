@@ -11,21 +11,40 @@ use super::reason::{Hint, Reason, Rejection};
 use super::reencode::spellings;
 use super::request::{Request, View};
 use super::source::{Scope, Settings};
+use std::collections::BTreeMap;
 
 /// Longest body that other spellings are tried for: a refusal must stay cheap.
 pub const MAX_DIAGNOSED_BYTES: usize = 64 * 1024;
 
-/// The rejection for a signature that does not match.
-pub(crate) fn mismatch(
-    profile: &Profile,
-    request: &Request<'_>,
-    secrets: &[Secret],
-    cfg: Settings<'_>,
-    now_ms: u64,
-) -> Rejection {
-    if let Some(what) = reencoded(profile, request, secrets, cfg, now_ms) {
-        return Reason::BodyWasReencoded(what).into();
+impl Profile {
+    /// Looks closer at a refusal: when the signature did not match, is it right for another
+    /// spelling of the body ([`Reason::BodyWasReencoded`])? Any other rejection comes back as it
+    /// is.
+    ///
+    /// It takes some twenty verifications of bodies up to [`MAX_DIAGNOSED_BYTES`], milliseconds at
+    /// worst, so a server calls it only for refusals that a person will see, at a limited rate:
+    /// anybody can cause refusals. The arguments are those that [`Profile::verify`] had.
+    pub fn explain(
+        &self,
+        rejection: Rejection,
+        request: &Request<'_>,
+        secrets: &[Secret],
+        cfg: &BTreeMap<String, String>,
+        now_ms: u64,
+    ) -> Rejection {
+        if rejection.reason != Reason::SignatureMismatch {
+            return rejection;
+        }
+        let cfg = Settings { given: cfg, defaults: &self.defaults };
+        match reencoded(self, request, secrets, cfg, now_ms) {
+            Some(what) => Reason::BodyWasReencoded(what).into(),
+            None => rejection,
+        }
     }
+}
+
+/// The rejection for a signature that does not match.
+pub(crate) fn mismatch(profile: &Profile, secrets: &[Secret]) -> Rejection {
     let of_secret = secrets.iter().find_map(|secret| secret.hint);
     let hint = of_secret.or_else(|| profile.signed.has_url().then_some(Hint::UrlIsSigned));
     Rejection { reason: Reason::SignatureMismatch, hint }

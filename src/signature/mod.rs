@@ -31,7 +31,8 @@
 //! ```
 //!
 //! A receiver asks [`Profile::handshake`] first, verifies, looks [`Verified::dedupe_key`] up, and
-//! asks for handshakes again. Refusals carry a stable code, [`Reason::code`].
+//! asks for handshakes again. Refusals carry a stable code, [`Reason::code`]; [`Profile::explain`]
+//! looks closer at one, for a person.
 
 mod asymmetric;
 mod diagnose;

@@ -371,6 +371,9 @@ fn check(reader: In<'_, '_, '_, '_>, profile: &Profile) {
     if signed.has_ts() && profile.timestamp.is_none() {
         reader.lacking("ts", "is missing; `signed` has {ts}");
     }
+    if signed.signs() {
+        reader.lacking("signed", "must not hold {hmac_…}, which is for the answers of handshakes");
+    }
     let one_id = profile.id.first().is_some_and(|id| !id.0.iter().any(Source::is_multiple));
     if signed.has_id() && !one_id {
         reader.lacking("id", "must be one value, as `signed` has {id}");

@@ -130,6 +130,11 @@ impl Template {
         self.0.contains(&Part::Url)
     }
 
+    /// Whether it signs something of the request, which only answers may.
+    pub(crate) fn signs(&self) -> bool {
+        self.0.iter().any(|part| matches!(part, Part::Hmac(..)))
+    }
+
     pub(crate) fn has_ts(&self) -> bool {
         self.0.contains(&Part::Ts)
     }
@@ -210,11 +215,21 @@ impl Part {
             Self::Source(source) => found(source, scope)?,
             Self::Hmac(encoding, source) => {
                 let key = filling.key.ok_or(Reason::NoSecret)?;
-                let mac = Hash::Sha256.hmac(key, &[found(source, scope)?]);
+                let value = found(source, scope)?;
+                // Whoever asks chooses the value and gets it signed. A plain token can never be
+                // the body of an event, which is what the same key signs.
+                if !value.iter().all(|byte| is_token(*byte)) {
+                    return Err(Reason::HandshakeMalformed("the value to sign is no plain token"));
+                }
+                let mac = Hash::Sha256.hmac(key, &[value]);
                 Cow::Owned(encoding.encode(&mac).into_bytes())
             }
         })
     }
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
 }
 
 fn found<'s>(source: &Source, scope: &Scope<'s>) -> Result<Cow<'s, [u8]>, Reason> {

@@ -75,9 +75,7 @@ impl Profile {
         let scope = Scope { view: &view, json: view.json(), fields: &[], cfg };
         match self.check(&scope, secrets, now_ms) {
             Ok(matched) => Ok(self.verified(&scope, &matched)?),
-            Err(Reason::SignatureMismatch) => {
-                Err(diagnose::mismatch(self, request, secrets, cfg, now_ms))
-            }
+            Err(Reason::SignatureMismatch) => Err(diagnose::mismatch(self, secrets)),
             Err(reason) => Err(reason.into()),
         }
     }

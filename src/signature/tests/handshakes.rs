@@ -210,6 +210,18 @@ fn answers_are_short_and_fit_where_they_go() {
     assert_eq!(code(Ask { stage: Stage::AfterVerify, ..empty }), "handshake_malformed");
 }
 
+/// X signs its events with the key that also answers its challenge: a challenge that is an event
+/// would be a forged signature for the asking.
+#[test]
+fn a_challenge_cannot_be_an_event() {
+    for query in
+        ["?crc_token=%7B%22for_user_id%22%3A1%7D", "?crc_token=%5B1%5D", "?crc_token=v0:1:x"]
+    {
+        let ask = Ask { provider: "x", method: "GET", query, ..ASK };
+        assert_eq!(ask.answer().unwrap_err().reason.code(), "handshake_malformed", "{query}");
+    }
+}
+
 /// Discord's question is signed like everything it sends, and the answer comes after that check.
 #[test]
 fn a_signed_question_passes_both_stages() {

@@ -90,6 +90,13 @@ impl Vector {
         self.verify_at(self.now * 1000)
     }
 
+    /// The refusal of [`Vector::verify`], looked at closer.
+    pub(super) fn explained(&self) -> Rejection {
+        let rejection = self.verify().unwrap_err();
+        let now_ms = self.now * 1000;
+        self.profile().explain(rejection, &self.request(), &self.loaded(), &self.cfg, now_ms)
+    }
+
     /// The reason code of the refusal; panics when it is accepted.
     pub(super) fn refusal(&self) -> String {
         match self.verify() {

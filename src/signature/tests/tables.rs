@@ -97,6 +97,7 @@ fn every_kind_of_mistake_is_named() {
     check("signed = \"{ts}.{body}\"", "ts", "is missing");
     check("signed = \"{id}.{body}\"", "id", "must be one value");
     check("signed = \"{bdy}\"", "signed", "`{bdy}` is unknown");
+    check("signed = \"{body}{hmac_sha256_hex:header:x}\"", "signed", "answers of handshakes");
     check("signed = \"{id}\"", "covers_body", "must be false");
     check("each = \"/items/*\"", "covers_body", "must be false");
     check("key_encoding = \"pem\"", "key_encoding", "does not go with this scheme");
