@@ -4,6 +4,7 @@ pub mod api;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod daemon;
 pub mod delivery;
 pub mod model;
 pub mod scheduler;
