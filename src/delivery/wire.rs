@@ -126,39 +126,32 @@ impl Transport for Wire {
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
         if self.buffers.add_pending(amount) < MIN_ROOM {
-            self.flush().map_err(pack)?;
+            self.flush().map_err(|e| pack(&e))?;
         }
         Ok(())
     }
 
-    fn maybe_await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        let trace = trace::current();
-        if trace.phase == Phase::Headers && trace.heads > MAX_INTERIM {
+    fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
+        if is_flooded() {
             return Err(Carried::pack(Failure::Protocol {
                 detail: format!("more than {MAX_INTERIM} interim (1xx) answers"),
             }));
         }
-        if self.buffers.can_use_input() {
-            return Ok(true);
-        }
-        self.await_input(timeout)
-    }
-
-    fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
-        self.flush().map_err(pack)?;
+        self.flush().map_err(|e| pack(&e))?;
         trace::update(|it| it.phase = it.phase.max(Phase::Headers));
         if self.buffers.is_full() {
-            return Err(Carried::pack(match trace::current().phase {
-                Phase::Body => Failure::Protocol {
-                    detail: "a chunk of the body has an endless head".to_owned(),
-                },
-                _ => Failure::TooLarge,
-            }));
+            let detail = "a chunk of the body has an endless head".to_owned();
+            let failure = if trace::current().phase == Phase::Body {
+                Failure::Protocol { detail }
+            } else {
+                Failure::TooLarge
+            };
+            return Err(Carried::pack(failure));
         }
         let n = match self.fill() {
             // The client knows whether a body may end like this.
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => 0,
-            done => done.map_err(pack)?,
+            done => done.map_err(|e| pack(&e))?,
         };
         if n > 0 {
             trace::update(|it| it.answered = true);
@@ -193,8 +186,14 @@ impl fmt::Debug for Wire {
     }
 }
 
-fn pack(error: io::Error) -> ureq::Error {
-    Carried::pack(io_failure(&error, trace::current().phase))
+/// True when more interim answers came than are taken.
+fn is_flooded() -> bool {
+    let trace = trace::current();
+    trace.phase == Phase::Headers && trace.heads > MAX_INTERIM
+}
+
+fn pack(error: &io::Error) -> ureq::Error {
+    Carried::pack(io_failure(error, trace::current().phase))
 }
 
 thread_local! {
@@ -306,6 +305,7 @@ impl Buffers for WireBuffers {
     }
 
     fn can_use_input(&self) -> bool {
-        self.start < self.end && self.progress
+        // Saying no leads the client to `await_input`, which is where it can be told.
+        self.start < self.end && self.progress && !is_flooded()
     }
 }
