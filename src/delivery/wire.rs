@@ -367,6 +367,21 @@ mod tests {
     }
 
     #[test]
+    fn an_idle_wire_is_open_until_it_is_closed_or_sends_something_unasked() {
+        trace::begin(Instant::now() + MAX_AGE);
+        let (mut quiet, _other) = wire();
+        assert!(quiet.is_open() && quiet.is_open());
+        let (mut closed, other) = wire();
+        drop(other);
+        socket::wait_readable(&closed.stream).unwrap();
+        assert!(!closed.is_open());
+        let (mut chatty, mut other) = wire();
+        other.write_all(b"x").unwrap();
+        socket::wait_readable(&chatty.stream).unwrap();
+        assert!(!chatty.is_open());
+    }
+
+    #[test]
     fn outside_an_attempt_nothing_waits() {
         trace::end();
         let (mut wire, _other) = wire();
