@@ -126,6 +126,7 @@ impl Deliverer {
                     let detail = "a panic during the attempt".to_owned();
                     Err(Failure::Internal { detail })
                 });
+        trace::end();
         let duration = start.elapsed();
         match answer {
             Ok(answer) => Outcome { duration, ..answer },

@@ -67,9 +67,11 @@ impl Dialler {
     /// `url` did that.
     fn dial_through(&self, proxy: &Proxy, host: &str, port: u16) -> Result<TcpStream, Failure> {
         let via = self.names.resolve_unvetted(&proxy.host, proxy.port, trace::time_left());
-        let stream = via.and_then(|it| dial(&it)).map_err(|failure| match failure {
-            Failure::Timeout { .. } => failure,
-            other => Failure::Proxy { detail: other.to_string() },
+        let stream = via.and_then(|it| dial(&it)).map_err(|failure| {
+            if matches!(failure, Failure::Timeout { .. }) {
+                return failure;
+            }
+            Failure::Proxy { detail: failure.to_string() }
         })?;
         proxy::open_tunnel(proxy, &stream, host, port)?;
         Ok(stream)

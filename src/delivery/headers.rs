@@ -7,8 +7,6 @@
 pub const MAX_HEADER_NAME: usize = 64;
 /// The longest header value, in bytes.
 pub const MAX_HEADER_VALUE: usize = 4096;
-/// The most custom headers an endpoint may have. The API counts.
-pub const MAX_HEADERS: usize = 20;
 
 /// Names that belong to HTTP, to us or to the machines of clouds.
 const REFUSED_NAMES: [&str; 13] = [

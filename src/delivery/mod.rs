@@ -28,9 +28,7 @@ mod tests;
 pub use attempt::{Deliverer, DeliveryConfig, Job, MAX_ANSWER_FIELDS};
 pub use classify::MAX_RETRY_AFTER;
 pub use guard::{AddressPolicy, Cidr, Refused};
-pub use headers::{
-    HeaderProblem, MAX_HEADER_NAME, MAX_HEADER_VALUE, MAX_HEADERS, check_custom_header,
-};
+pub use headers::{HeaderProblem, MAX_HEADER_NAME, MAX_HEADER_VALUE, check_custom_header};
 pub use proxy::{Proxy, ProxyError};
 pub use resolver::{Lookup, SystemLookup};
 pub use tls::{Trust, TrustError};

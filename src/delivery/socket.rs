@@ -71,9 +71,9 @@ fn wait(stream: &TcpStream, flags: PollFlags) -> io::Result<()> {
         let left =
             Timespec::try_from(left).map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
         match poll(&mut [PollFd::new(stream, flags)], Some(&left)) {
-            Ok(0) => {}
+            // Not yet; the head of the loop knows whether it is too late.
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
             Ok(_) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
     }

@@ -86,8 +86,7 @@ pub fn handshake(
     host: &str,
     stream: &TcpStream,
 ) -> Result<ClientConnection, Failure> {
-    // A trailing dot is for the resolver; certificates never have it.
-    let bare = host.trim_start_matches('[').trim_end_matches([']', '.']);
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
     let name = ServerName::try_from(bare.to_owned()).map_err(|e| Failure::BadUrl {
         detail: format!("{bare} cannot be in a certificate: {e}"),
     })?;

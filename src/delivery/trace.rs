@@ -38,6 +38,11 @@ pub fn begin(deadline: Instant) {
     CURRENT.set(Trace { deadline: Some(deadline), ..Trace::NONE });
 }
 
+/// Ends the attempt on this thread: whatever would wait now fails at once.
+pub fn end() {
+    CURRENT.set(Trace::NONE);
+}
+
 /// The state of the attempt on this thread.
 pub fn current() -> Trace {
     CURRENT.get()

@@ -76,9 +76,8 @@ pub fn check_url(text: &str, https_only: bool, policy: &AddressPolicy) -> Result
         return Err(UrlProblem::TooLong);
     }
     match url.scheme() {
-        "https" => {}
         "http" if https_only => return Err(UrlProblem::NotHttps),
-        "http" => {}
+        "http" | "https" => {}
         other => return Err(UrlProblem::Scheme(other.to_owned())),
     }
     if !url.username().is_empty() || url.password().is_some() {

@@ -126,39 +126,32 @@ impl Transport for Wire {
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
         if self.buffers.add_pending(amount) < MIN_ROOM {
-            self.flush().map_err(pack)?;
+            self.flush().map_err(|e| pack(&e))?;
         }
         Ok(())
     }
 
-    fn maybe_await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        let trace = trace::current();
-        if trace.phase == Phase::Headers && trace.heads > MAX_INTERIM {
+    fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
+        if is_flooded() {
             return Err(Carried::pack(Failure::Protocol {
                 detail: format!("more than {MAX_INTERIM} interim (1xx) answers"),
             }));
         }
-        if self.buffers.can_use_input() {
-            return Ok(true);
-        }
-        self.await_input(timeout)
-    }
-
-    fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
-        self.flush().map_err(pack)?;
+        self.flush().map_err(|e| pack(&e))?;
         trace::update(|it| it.phase = it.phase.max(Phase::Headers));
         if self.buffers.is_full() {
-            return Err(Carried::pack(match trace::current().phase {
-                Phase::Body => Failure::Protocol {
-                    detail: "a chunk of the body has an endless head".to_owned(),
-                },
-                _ => Failure::TooLarge,
-            }));
+            let detail = "a chunk of the body has an endless head".to_owned();
+            let failure = if trace::current().phase == Phase::Body {
+                Failure::Protocol { detail }
+            } else {
+                Failure::TooLarge
+            };
+            return Err(Carried::pack(failure));
         }
         let n = match self.fill() {
             // The client knows whether a body may end like this.
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => 0,
-            done => done.map_err(pack)?,
+            done => done.map_err(|e| pack(&e))?,
         };
         if n > 0 {
             trace::update(|it| it.answered = true);
@@ -193,8 +186,14 @@ impl fmt::Debug for Wire {
     }
 }
 
-fn pack(error: io::Error) -> ureq::Error {
-    Carried::pack(io_failure(&error, trace::current().phase))
+/// True when more interim answers came than are taken.
+fn is_flooded() -> bool {
+    let trace = trace::current();
+    trace.phase == Phase::Headers && trace.heads > MAX_INTERIM
+}
+
+fn pack(error: &io::Error) -> ureq::Error {
+    Carried::pack(io_failure(error, trace::current().phase))
 }
 
 thread_local! {
@@ -306,6 +305,106 @@ impl Buffers for WireBuffers {
     }
 
     fn can_use_input(&self) -> bool {
-        self.start < self.end && self.progress
+        // Saying no leads the client to `await_input`, which is where it can be told.
+        self.start < self.end && self.progress && !is_flooded()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A wire and the other end of it.
+    fn wire() -> (Wire, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        (Wire::new(stream, None), listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_connection_is_closed_at_its_age_however_busy_it_is() {
+        for (age, open) in
+            [(MAX_AGE.saturating_sub(Duration::from_secs(5)), true), (MAX_AGE, false)]
+        {
+            let (mut wire, _other) = wire();
+            // A machine that came up less than a minute ago has no such instant.
+            let Some(opened) = Instant::now().checked_sub(age) else {
+                return;
+            };
+            wire.opened = opened;
+            trace::begin(Instant::now() + MAX_AGE);
+            assert_eq!(wire.is_open(), open, "before a request, {age:?} old");
+            trace::update(|it| it.phase = Phase::Body);
+            assert_eq!(wire.is_open(), open, "after a request, {age:?} old");
+        }
+    }
+
+    #[test]
+    fn headers_and_body_go_out_together_and_an_idle_wire_holds_no_buffers() {
+        let (mut wire, mut other) = wire();
+        trace::begin(Instant::now() + MAX_AGE);
+        let timeout = NextTimeout::default();
+        for part in [b"head".as_slice(), b"body"] {
+            wire.buffers.output()[..4].copy_from_slice(part);
+            wire.transmit_output(4, timeout).unwrap();
+        }
+        other.set_nonblocking(true).unwrap();
+        assert!(other.read(&mut [0; 8]).is_err(), "sent before the answer is awaited");
+        other.set_nonblocking(false).unwrap();
+        other.write_all(b"answer").unwrap();
+        assert!(wire.await_input(timeout).unwrap());
+        assert_eq!(wire.buffers.input(), b"answer");
+        let mut seen = [0; 8];
+        other.read_exact(&mut seen).unwrap();
+        assert_eq!(&seen, b"headbody");
+        wire.buffers.input_consume(6);
+        assert!(wire.is_open());
+        assert_eq!(wire.buffers.input.capacity() + wire.buffers.output.capacity(), 0);
+    }
+
+    #[test]
+    fn an_idle_wire_is_open_until_it_is_closed_or_sends_something_unasked() {
+        trace::begin(Instant::now() + MAX_AGE);
+        let (mut quiet, _other) = wire();
+        assert!(quiet.is_open() && quiet.is_open());
+        let (mut closed, other) = wire();
+        drop(other);
+        socket::wait_readable(&closed.stream).unwrap();
+        assert!(!closed.is_open());
+        let (mut chatty, mut other) = wire();
+        other.write_all(b"x").unwrap();
+        socket::wait_readable(&chatty.stream).unwrap();
+        assert!(!chatty.is_open());
+    }
+
+    #[test]
+    fn outside_an_attempt_nothing_waits() {
+        trace::end();
+        let (mut wire, _other) = wire();
+        let error = wire.await_input(NextTimeout::default()).unwrap_err();
+        assert!(error.to_string().contains("deadline"), "{error}");
+    }
+
+    #[test]
+    fn the_input_buffer_grows_to_the_header_limit_and_no_further() {
+        let mut buffers = WireBuffers::default();
+        let mut taken = 0;
+        loop {
+            let free = buffers.input_append_buf().len();
+            if free == 0 {
+                break;
+            }
+            assert!(!buffers.is_full());
+            buffers.input_appended(free);
+            taken += free;
+        }
+        assert_eq!(taken, MAX_HEADER_BYTES + 1);
+        assert!(buffers.is_full());
+        buffers.input_consume(1);
+        assert_eq!(buffers.input_append_buf().len(), 1);
     }
 }

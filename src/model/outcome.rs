@@ -215,7 +215,10 @@ impl Failure {
     pub fn is_network_down(&self) -> bool {
         matches!(
             self,
-            Self::Dns { .. } | Self::NetworkUnreachable | Self::Timeout { phase: Phase::Resolve }
+            Self::Dns { .. }
+                | Self::NetworkUnreachable
+                | Self::Proxy { .. }
+                | Self::Timeout { phase: Phase::Resolve }
         )
     }
 

@@ -8,7 +8,8 @@ use super::*;
 fn a_connection_is_kept_and_its_name_looked_up_once() {
     let receiver = Scripted::start(|stream, _| answer_all(stream, OK));
     let stub = Stub::with("receiver.example", &[&["127.0.0.1"]]);
-    let deliverer = Deliverer::with_lookup(config(LONG), stub.clone()).unwrap();
+    let deliverer =
+        Deliverer::with_lookup(config(LONG), Arc::clone(&stub) as Arc<dyn Lookup>).unwrap();
     let url = format!("http://receiver.example:{}/", receiver.address.port());
     for _ in 0..10 {
         let outcome = send(&deliverer, &url);
@@ -80,19 +81,25 @@ fn a_request_is_sent_again_only_once_and_never_after_a_byte_of_answer() {
 
 #[test]
 fn a_connection_with_an_answer_nobody_asked_for_is_not_used_again() {
-    let receiver = Scripted::start(|stream, number| {
+    let (sender, forged) = channel();
+    let (release, held) = channel::<()>();
+    let held = Mutex::new(held);
+    let receiver = Scripted::start(move |stream, number| {
         read_request(stream)?;
         stream.write_all(OK)?;
         if number == 0 {
             // Meant to be taken for the answer to the next request.
+            held.lock().unwrap().recv().ok();
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged")?;
+            sender.send(()).ok();
         }
         drain(stream)
     });
     let deliverer = deliverer(LONG);
     assert!(send(&deliverer, &receiver.url()).is_success());
-    // The forged answer may still be on its way; the second request must not take it either way
-    // once it has arrived, so wait for it to close: it does when the connection is dropped.
+    // Only now, while the connection is idle: loopback has delivered it when the write is done.
+    release.send(()).unwrap();
+    forged.recv_timeout(LONG).unwrap();
     let outcome = send(&deliverer, &receiver.url());
     assert_eq!(outcome.body, b"ok");
 }

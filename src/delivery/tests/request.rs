@@ -114,7 +114,7 @@ fn custom_headers_come_first_and_replace_nothing() {
 #[test]
 fn the_longest_url_and_headers_are_sent_whole() {
     let value = "v".repeat(crate::delivery::MAX_HEADER_VALUE);
-    let custom: Vec<_> = (0..crate::delivery::MAX_HEADERS)
+    let custom: Vec<_> = (0..crate::model::limits::CUSTOM_HEADERS)
         .map(|i| {
             (format!("{}{i:02}", "n".repeat(crate::delivery::MAX_HEADER_NAME - 2)), value.clone())
         })
@@ -136,6 +136,27 @@ fn the_longest_url_and_headers_are_sent_whole() {
     url.push('u');
     let outcome = send(&deliverer(LONG), &url);
     assert_eq!(outcome.failure.map(|it| it.code()), Some("bad_url"));
+}
+
+/// However the pieces of a request fall into the buffer, the next one fits.
+#[test]
+fn header_values_of_every_length_arrive() {
+    let receiver = Scripted::start(|stream, _| {
+        loop {
+            let (head, _) = read_request(stream)?;
+            let seen = values(&head, "x-a")[0].len() + values(&head, "x-b")[0].len();
+            let seen = seen.to_string();
+            write!(stream, "HTTP/1.1 200 x\r\ncontent-length: {}\r\n\r\n{seen}", seen.len())?;
+        }
+    });
+    let (deliverer, url) = (deliverer(LONG), receiver.url());
+    let longest = "b".repeat(crate::delivery::MAX_HEADER_VALUE);
+    for length in (2800..=longest.len()).step_by(16) {
+        let headers = [("x-a".to_owned(), "a".repeat(length)), ("x-b".to_owned(), longest.clone())];
+        let outcome = deliverer.attempt(&Job { headers: &headers, ..job(&url) });
+        let wanted = (length + longest.len()).to_string();
+        assert_eq!(String::from_utf8_lossy(&outcome.body), wanted, "{length}: {outcome:?}");
+    }
 }
 
 #[test]
