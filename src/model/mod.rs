@@ -6,6 +6,7 @@
 
 pub mod application;
 pub mod attempt;
+pub mod cidr;
 pub mod clock;
 pub mod delivery;
 pub mod endpoint;

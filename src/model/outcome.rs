@@ -104,6 +104,11 @@ pub enum Failure {
     },
     /// The answer's header section passed its limits.
     TooLarge,
+    /// The operator's proxy could not be reached, or would not make the connection.
+    Proxy {
+        /// What it said.
+        detail: String,
+    },
     /// The URL cannot be delivered to.
     BadUrl {
         /// What is wrong with it.
@@ -117,7 +122,7 @@ pub enum Failure {
 }
 
 /// The phases of an attempt, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Looking the name up.
     Resolve,
@@ -174,6 +179,7 @@ impl Failure {
             Self::Tls(kind) => kind.code(),
             Self::Protocol { .. } => "protocol",
             Self::TooLarge => "headers_too_large",
+            Self::Proxy { .. } => "proxy",
             Self::BadUrl { .. } => "bad_url",
             Self::Internal { .. } => "internal",
         }
@@ -188,7 +194,9 @@ impl Failure {
                 "the URL does not lead to an address that messages may be sent to".to_owned()
             }
             Self::Dns { .. } => "the host name could not be resolved".to_owned(),
-            Self::Internal { .. } => "the attempt could not be made".to_owned(),
+            Self::Proxy { .. } | Self::Internal { .. } => {
+                "the attempt could not be made".to_owned()
+            }
             Self::Status(_)
             | Self::Redirect { .. }
             | Self::Timeout { .. }
@@ -202,11 +210,15 @@ impl Failure {
         }
     }
 
-    /// True for a failure that the daemon's own lost network would cause: no DNS, no route.
+    /// True for a failure that the daemon's own lost network would cause: no DNS, no route, no
+    /// proxy.
     pub fn is_network_down(&self) -> bool {
         matches!(
             self,
-            Self::Dns { .. } | Self::NetworkUnreachable | Self::Timeout { phase: Phase::Resolve }
+            Self::Dns { .. }
+                | Self::NetworkUnreachable
+                | Self::Proxy { .. }
+                | Self::Timeout { phase: Phase::Resolve }
         )
     }
 
@@ -245,6 +257,7 @@ impl fmt::Display for Failure {
             Self::TooLarge => {
                 f.write_str("the answer's headers are larger than 16 KiB or more than 64 fields")
             }
+            Self::Proxy { detail } => write!(f, "the proxy (delivery.proxy): {detail}"),
             Self::BadUrl { detail } => write!(f, "the URL cannot be used: {detail}"),
             Self::Internal { detail } => write!(f, "internal fault: {detail}"),
         }
