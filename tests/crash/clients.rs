@@ -245,7 +245,7 @@ impl<'a> Sender<'a> {
             }
             burst -= 1;
             if burst == 0 {
-                // Load comes in bursts, so that groups of all sizes are committed.
+                // sleep: load comes in bursts, so that groups of all sizes are committed.
                 std::thread::sleep(Duration::from_millis(self.chance.between(20, 200)));
                 burst = self.chance.between(20, 80);
             }
@@ -331,6 +331,7 @@ impl<'a> Sender<'a> {
                 if request.refusals > MAX_REFUSALS {
                     return Err(format!("{}: refused without end: {}", request.key, answer.status));
                 }
+                // sleep: a client that is told to come back later does so.
                 std::thread::sleep(REFUSED_PAUSE);
                 self.again.push_back(request);
             }

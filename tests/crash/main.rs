@@ -174,6 +174,7 @@ impl Run {
             1 => 200,
             _ => LONGEST_RUN,
         };
+        // sleep: the moment of the kill is drawn by chance.
         std::thread::sleep(Duration::from_millis(self.chance.between(1, most)));
         stage.close();
         let before = Instant::now();

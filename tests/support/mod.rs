@@ -95,6 +95,7 @@ pub fn poll<T>(limit: Duration, mut question: impl FnMut() -> Option<T>) -> Opti
         if Instant::now() >= end {
             return None;
         }
+        // sleep: the pause between two questions, within the limit.
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -130,7 +130,7 @@ impl Receiver {
             let id = head.field("webhook-id").unwrap_or("(no webhook-id)").to_owned();
             let (place, status, delay) = self.enter(id.clone(), arrived, &body, &mut chance);
             if !delay.is_zero() {
-                // Not a wait for something: being slow is what is played here.
+                // sleep: not a wait for something; being slow is what is played here.
                 std::thread::sleep(delay);
             }
             let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 2\r\n\r\nok");

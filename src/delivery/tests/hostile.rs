@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::thread::sleep;
+use std::thread::sleep; // sleep: these receivers are slow on purpose
 use std::time::{Duration, Instant};
 
 use super::*;
