@@ -11,6 +11,7 @@ mod source;
 use source::{Place, Source};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Which modules each module may use. `sim` is test code, and still held to its row.
 const MODULES: [(&str, &[&str]); 13] = [
@@ -91,8 +92,13 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every Rust file of the project.
-fn sources() -> Vec<Source> {
+/// Every Rust file of the project, read once for all tests.
+fn sources() -> &'static [Source] {
+    static SOURCES: OnceLock<Vec<Source>> = OnceLock::new();
+    SOURCES.get_or_init(read_sources)
+}
+
+fn read_sources() -> Vec<Source> {
     let mut files = Vec::new();
     for folder in ["src", "tests", "examples"] {
         collect(&root().join(folder), &mut files);
