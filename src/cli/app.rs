@@ -152,9 +152,9 @@ pub fn run(verb: &Verb) -> anyhow::Result<()> {
 /// Shows one record.
 pub(super) fn show(value: &Value, as_json: bool) -> anyhow::Result<()> {
     if as_json {
-        out::json(value)?
+        out::json(value)?;
     } else {
-        out::line(&properties(value))?
+        out::line(&properties(value))?;
     }
     Ok(())
 }
@@ -162,9 +162,9 @@ pub(super) fn show(value: &Value, as_json: bool) -> anyhow::Result<()> {
 /// Shows what was made: the name to go on with alone, so that a script can keep it.
 pub(super) fn made(value: &Value, name: &str, as_json: bool) -> anyhow::Result<()> {
     if as_json {
-        out::json(value)?
+        out::json(value)?;
     } else {
-        out::line(&field(value, name))?
+        out::line(&field(value, name))?;
     }
     Ok(())
 }

@@ -1,13 +1,14 @@
 //! The options every command that talks to a daemon shares: where it is and as whom to ask.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 
 use super::exit::UsageError;
-use crate::api::auth::{self, Secret, Subject};
+use super::settings::{Place, jwt_secret};
+use crate::api::auth::{self, Subject};
 use crate::client::{Client, ClientError, DEFAULT_SERVER, Route};
 
 /// How long a token minted for one command is good.
@@ -40,11 +41,11 @@ impl Connect {
     /// # Errors
     /// Bad addresses, no token to be had, or (then) no daemon either.
     pub fn client(&self, now_secs: u64) -> anyhow::Result<Client> {
-        if let Some(token) = &self.token {
-            return Ok(self.client_with(Some(token.trim()))?);
+        // An empty variable counts as not set, because that is how compose files spell it.
+        if let Some(token) = self.token.as_deref().map(str::trim).filter(|t| !t.is_empty()) {
+            return Ok(self.client_with(Some(token))?);
         }
-        let data = self.data_dir();
-        match own_token(&data, now_secs) {
+        match self.own_token(now_secs) {
             Ok(token) => Ok(self.client_with(Some(&token))?),
             Err(error) => {
                 // Without a daemon the token is the lesser problem: say that first.
@@ -64,25 +65,15 @@ impl Connect {
     /// # Errors
     /// Bad addresses.
     pub fn client_with(&self, token: Option<&str>) -> Result<Client, ClientError> {
-        Client::new(&self.server, token, self.proxy.as_deref())
+        let server = if self.server.is_empty() { DEFAULT_SERVER } else { &self.server };
+        Client::new(server, token, self.proxy.as_deref())
     }
 
-    fn data_dir(&self) -> PathBuf {
-        self.data.clone().unwrap_or_else(default_data_dir)
+    /// A short-lived operator's token made with the configured secret.
+    fn own_token(&self, now_secs: u64) -> anyhow::Result<String> {
+        let loaded = Place { data: self.data.clone(), config: None }.load()?;
+        let secret = jwt_secret(&loaded.config).context("no secret to make one with")?;
+        let subject = Subject::Org(auth::DEFAULT_ORG.to_owned());
+        Ok(auth::mint(&secret, &subject, now_secs, OWN_TOKEN_TTL))
     }
-}
-
-/// `$STATE_DIRECTORY` (which systemd sets), or `./posthaste-data`.
-pub fn default_data_dir() -> PathBuf {
-    match std::env::var_os("STATE_DIRECTORY") {
-        Some(dir) if !dir.is_empty() => dir.into(),
-        Some(_) | None => "posthaste-data".into(),
-    }
-}
-
-/// A short-lived operator's token from the secret of a data folder.
-fn own_token(data: &Path, now_secs: u64) -> anyhow::Result<String> {
-    let secret = Secret::load(data).context("no secret to make one with")?;
-    let subject = Subject::Org(auth::DEFAULT_ORG.to_owned());
-    Ok(auth::mint(&secret, &subject, now_secs, OWN_TOKEN_TTL))
 }

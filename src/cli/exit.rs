@@ -39,7 +39,7 @@ pub(super) fn of_error(error: &anyhow::Error) -> Option<Exit> {
         {
             return None;
         }
-        if cause.is::<UsageError>() {
+        if cause.is::<UsageError>() || cause.is::<crate::config::problem::Problems>() {
             return Some(Exit::Usage);
         }
         if let Some(error) = cause.downcast_ref::<ClientError>() {

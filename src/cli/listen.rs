@@ -42,7 +42,7 @@ pub struct Listen {
     #[arg(long)]
     port: Option<u16>,
     /// Secret of the endpoint (`whsec_…`, `whsk_…`); one is made if none is given
-    #[arg(long, env = "POSTHASTE_LISTEN_SECRET", hide_env_values = true)]
+    #[arg(long)]
     secret: Option<String>,
     /// Subscribe in this application (id or uid) while running
     #[arg(long)]
@@ -92,7 +92,7 @@ pub fn run(args: &Listen) -> anyhow::Result<Exit> {
     let given = args.secret.as_deref().map(parse_key).transpose()?;
     let key = given.map_or_else(random_key, Ok)?;
     let doors = Doors::default();
-    doors.open(Door { path: "/".to_owned(), key: Some(key.clone()), behaviour: args.behaviour() });
+    doors.open(Door { path: "/".to_owned(), key: key.clone(), behaviour: args.behaviour() });
     let receiver = Receiver::start(listener, doors, move |received| {
         drop(send.send(Event::Received(Box::new(received))));
     })?;
@@ -151,8 +151,16 @@ fn print_all(
 }
 
 /// One delivery on one line.
-pub(super) fn describe(received: &Received, event_type: &str, paint: Paint) -> String {
+fn describe(received: &Received, event_type: &str, paint: Paint) -> String {
     let id = clean(received.id().unwrap_or("no id"), 64);
+    let event_type = clean(event_type, 64);
+    let body = clean(&String::from_utf8_lossy(&received.request.body), BODY_CHARS);
+    let verdict = verdict(received, paint);
+    format!("{id}  {event_type:<18}  {verdict}  {}", paint.faint(&body))
+}
+
+/// Which attempt, whether it verified, and what was answered.
+pub(super) fn verdict(received: &Received, paint: Paint) -> String {
     let attempt = clean(received.attempt().unwrap_or("?"), 6);
     let verdict = match &received.verified {
         Ok(()) => paint.good("verified"),
@@ -160,10 +168,7 @@ pub(super) fn describe(received: &Received, event_type: &str, paint: Paint) -> S
     };
     let status = received.status.to_string();
     let status = if received.status < 300 { paint.good(&status) } else { paint.warn(&status) };
-    let body = clean(&String::from_utf8_lossy(&received.request.body), BODY_CHARS);
-    let event_type = clean(event_type, 64);
-    let body = paint.faint(&body);
-    format!("{id}  {event_type:<18}  attempt {attempt}  {verdict}  answered {status}  {body}")
+    format!("attempt {attempt}  {verdict}  answered {status}")
 }
 
 fn as_json(received: &Received, event_type: &str) -> Value {
@@ -232,7 +237,7 @@ fn parse_key(text: &str) -> anyhow::Result<SigningKey> {
 ///
 /// # Errors
 /// The system gives no random bytes.
-pub(super) fn random_key() -> anyhow::Result<SigningKey> {
+fn random_key() -> anyhow::Result<SigningKey> {
     let mut random = [0; KEY_BYTES];
     getrandom::fill(&mut random)
         .map_err(|e| anyhow::anyhow!("failed to read random bytes: {e}"))?;

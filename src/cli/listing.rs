@@ -42,7 +42,9 @@ impl Listing {
             return Ok(out::json(&json!({"data": data, "done": done}))?);
         }
         let mut table = Table::new(headings);
-        data.iter().for_each(|value| table.row(row(value)));
+        for value in &data {
+            table.row(row(value));
+        }
         out::line(&table.render())?;
         if !done {
             out::note(&format!("{} rows shown, there are more: --all, or --limit", data.len()));

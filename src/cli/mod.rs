@@ -4,9 +4,14 @@
 //! `store check`) work without one. `main.rs` calls [`run`], nobody else does. Text leaves the
 //! process through `out`, exit codes come from `exit`.
 
+#![allow(clippy::doc_markdown, reason = "clap prints doc comments as they are, backticks too")]
+
 mod app;
 mod body;
+mod config;
 mod connect;
+mod demo;
+mod doctor;
 mod endpoint;
 mod event_type;
 mod exit;
@@ -18,7 +23,11 @@ mod out;
 mod payload;
 mod receiver;
 mod send;
+mod serve;
+mod settings;
+mod store;
 mod table;
+mod token;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -27,6 +36,7 @@ use clap::{Parser, Subcommand};
 
 pub use exit::Exit;
 
+use crate::config::units::parse_duration;
 use crate::model::clock::{Clock as _, SystemClock};
 
 /// Shown below the long help of the whole program.
@@ -56,6 +66,28 @@ pub struct Cli {
 /// Every subcommand, in the order of the help.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the daemon
+    ///
+    /// Works without any configuration: it listens on 127.0.0.1:8071 and keeps its data in
+    /// ./posthaste-data. It ends on SIGTERM or Ctrl-C once running deliveries are done, and reads
+    /// its configuration again on SIGHUP.
+    #[command(after_long_help = serve::EXAMPLES)]
+    Serve(serve::Serve),
+    /// See the whole job done on sample events
+    ///
+    /// Starts a daemon in a temporary folder and a receiver, sends the events of a shop, a project
+    /// tracker, a build server and a CMS, and shows every signed delivery being verified as it
+    /// arrives. One endpoint fails twice and is retried, others filter. Ends with a table, and with
+    /// exit code 1 if anything did not happen as it should.
+    #[command(after_long_help = demo::EXAMPLES)]
+    Demo(demo::Demo),
+    /// Print a token for the API, alone on stdout
+    ///
+    /// Made with the secret in the data folder, so it works whether a daemon runs or not. Without
+    /// --app it is an operator's: it may do everything. With --app it is good for one application
+    /// only, as a customer of yours may have it.
+    #[command(after_long_help = token::EXAMPLES)]
+    Token(token::Token),
     /// Send one message to one application; prints its id
     ///
     /// When this returns, the message and its deliveries are on the daemon's disk.
@@ -104,6 +136,30 @@ enum Command {
         #[command(subcommand)]
         verb: message::Verb,
     },
+    /// Configuration: what a daemon would be told, and whether it makes sense
+    ///
+    /// Flags come before POSTHASTE_* variables, those before the file, that before the built-in
+    /// default. Every key is in the commented default file, data/posthaste.toml.
+    #[command(after_long_help = config::EXAMPLES, arg_required_else_help = true)]
+    Config {
+        #[command(subcommand)]
+        verb: config::Verb,
+    },
+    /// The data folder itself, while no daemon runs on it
+    ///
+    /// A daemon holds its store for itself, so stop it first. Checking reads only; a store of an
+    /// older version is brought up to date as a daemon would.
+    #[command(after_long_help = store::EXAMPLES, arg_required_else_help = true)]
+    Store {
+        #[command(subcommand)]
+        verb: store::Verb,
+    },
+    /// Look at everything an operator would, and say what to do about it
+    ///
+    /// Configuration, data folder, clock, disk, port, daemon and token, each with a way out if it
+    /// is not as it should be. Nothing is changed.
+    #[command(after_long_help = doctor::EXAMPLES)]
+    Doctor(doctor::Doctor),
 }
 
 /// Runs the program with these arguments (the first is its own name).
@@ -117,7 +173,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match dispatch(&cli.command) {
-        Ok(exit) => exit.into(),
+        Ok(code) => code,
         Err(error) => match exit::of_error(&error) {
             None => Exit::Done.into(),
             Some(exit) => {
@@ -128,16 +184,22 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(command: &Command) -> anyhow::Result<Exit> {
+fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Serve(args) => return serve::run(args),
+        Command::Demo(args) => return Ok(demo::run(args)?.into()),
+        Command::Token(args) => token::run(args)?,
         Command::Send(args) => send::run(args)?,
-        Command::Listen(args) => return listen::run(args),
+        Command::Listen(args) => return Ok(listen::run(args)?.into()),
         Command::App { verb } => app::run(verb)?,
         Command::Endpoint { verb } => endpoint::run(verb)?,
         Command::EventType { verb } => event_type::run(verb)?,
         Command::Message { verb } => message::run(verb)?,
+        Command::Config { verb } => config::run(verb)?,
+        Command::Store { verb } => return Ok(store::run(verb)?.into()),
+        Command::Doctor(args) => return Ok(doctor::run(args)?.into()),
     }
-    Ok(Exit::Done)
+    Ok(Exit::Done.into())
 }
 
 /// Unix seconds now, for tokens.
@@ -147,8 +209,7 @@ fn now_secs() -> u64 {
 
 /// A length of time as people write it: `200ms`, `3s`, `28d`.
 fn duration(text: &str) -> Result<std::time::Duration, String> {
-    let _ = text;
-    Err("later".to_owned())
+    parse_duration(text).map_err(|e| format!("{}; {}", e.what, e.way_out))
 }
 
 #[cfg(test)]

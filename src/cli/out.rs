@@ -50,6 +50,7 @@ impl Paint {
     }
 
     /// Never any colour.
+    #[cfg(test)]
     pub fn plain() -> Self {
         Self { on: false }
     }

@@ -149,11 +149,12 @@ impl Client {
                 return Err(ClientError::NotAPage { route: route.to_string() });
             };
             let full = rows.len() >= wanted;
+            let empty = rows.is_empty();
             rows.truncate(wanted);
             data.append(&mut rows);
             let done = answer.get("done").and_then(Value::as_bool).unwrap_or(true);
             iterator = answer.get("iterator").and_then(Value::as_str).map(str::to_owned);
-            if done || full || iterator.is_none() {
+            if done || full || empty || iterator.is_none() {
                 return Ok(Rows { data, done });
             }
         }

@@ -180,4 +180,6 @@ fn lists_are_read_page_by_page() {
         false,
         &["limit=3", "limit=1&iterator=it2"],
     );
+    // A server that says there is more and gives nothing must not be asked for ever.
+    check(vec![page(&[], false)], 10, 0, false, &["limit=10"]);
 }

@@ -97,8 +97,8 @@ pub struct Layer {
 }
 
 /// Variables that begin with `POSTHASTE_` and belong to the command line, not to a key.
-const OTHER_VARIABLES: [&str; 4] =
-    ["POSTHASTE_CONFIG", "POSTHASTE_URL", "POSTHASTE_TOKEN", "POSTHASTE_DATA"];
+const OTHER_VARIABLES: [&str; 5] =
+    ["POSTHASTE_CONFIG", "POSTHASTE_SERVER", "POSTHASTE_URL", "POSTHASTE_TOKEN", "POSTHASTE_DATA"];
 
 /// Short names that are in use for a key, beside the regular one.
 const SHORT_VARIABLES: [(&str, &str); 1] = [("POSTHASTE_JWT_SECRET", "server.jwt_secret")];

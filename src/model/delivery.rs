@@ -40,6 +40,20 @@ pub enum Trigger {
     Manual = 1,
 }
 
+/// What a recorded attempt means for its delivery. Decided by the scheduler, done by the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// A 2xx came back: done.
+    Succeeded,
+    /// Failed and counted; tried again at this moment.
+    Retry(Timestamp),
+    /// Failed, and the schedule has no more tries.
+    Exhausted,
+    /// Failed, but not held against the delivery: a probe of a paused endpoint, or the daemon's
+    /// own network is down. The queue row stays where it is.
+    Hold,
+}
+
 /// One message on its way to one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
@@ -53,10 +67,22 @@ pub struct Delivery {
     pub attempts: u16,
     /// When it is tried next, while pending.
     pub next_due: Option<Timestamp>,
+    /// The due time in its queue row's key, while pending. The same as `next_due`, but for an
+    /// ordered endpoint, where a delivery keeps its place while it waits.
+    pub queued_due: Option<Timestamp>,
     /// The latest attempt.
     pub last_attempt: Option<AttemptId>,
     /// When the state was last changed.
     pub updated_at: Timestamp,
+}
+
+impl Delivery {
+    /// Nothing more is to be tried.
+    pub fn end(&mut self, state: State) {
+        self.state = state;
+        self.next_due = None;
+        self.queued_due = None;
+    }
 }
 
 /// A place in an endpoint's queue: the key of its durable row.
@@ -79,4 +105,7 @@ pub struct QueueRow {
     pub attempt: u16,
     /// Why it is made.
     pub trigger: Trigger,
+    /// Not to be tried before this moment. Later than `key.due` only for a delivery of an ordered
+    /// endpoint that failed and keeps its place.
+    pub not_before: Timestamp,
 }

@@ -123,7 +123,7 @@ impl Writer<'_> {
         let mut deliveries = Vec::with_capacity(endpoints.len());
         for endpoint in endpoints {
             let key = QueueKey { endpoint: endpoint.id, due, message: message.id };
-            let row = QueueRow { key, attempt: 1, trigger: Trigger::Scheduled };
+            let row = QueueRow { key, attempt: 1, trigger: Trigger::Scheduled, not_before: due };
             self.put_queue_row(&row);
             deliveries.push((row, endpoint));
         }
@@ -132,8 +132,7 @@ impl Writer<'_> {
 
     /// Stages a queue row.
     pub(super) fn put_queue_row(&mut self, row: &QueueRow) {
-        let record = QueueRecord { attempt: row.attempt, trigger: row.trigger as u8 };
-        self.put(Tree::Queue, &keys::queue(&row.key), codec::encode(&record));
+        self.put(Tree::Queue, &keys::queue(&row.key), codec::encode(&QueueRecord::of(row)));
     }
 }
 

@@ -10,7 +10,7 @@ use super::writer::Writer;
 use super::{codec, keys, records};
 use crate::model::attempt::Attempt;
 use crate::model::clock::Timestamp;
-use crate::model::delivery::{Delivery, QueueKey, QueueRow, State, Trigger};
+use crate::model::delivery::{Delivery, QueueKey, QueueRow, State, Trigger, Verdict};
 use crate::model::endpoint::{DISABLE_AFTER, DisabledReason, Endpoint};
 use crate::model::id::{AppId, AttemptId, EndpointId, MessageId};
 
@@ -27,18 +27,20 @@ pub struct AttemptResult {
     pub started_at: Timestamp,
     /// How long it took.
     pub duration_ms: u32,
-    /// Whether a 2xx came back.
-    pub succeeded: bool,
     /// The status of the answer, if one came.
     pub status: Option<u16>,
     /// What is kept of the answer, at most [`crate::model::limits::RESPONSE_BYTES`].
     pub response: Vec<u8>,
     /// A stable code for what went wrong, empty for a success.
     pub failure_code: &'static str,
-    /// When it is tried again; `None` for a success, the end of the schedule, or a manual try.
-    pub next_due: Option<Timestamp>,
+    /// What it means for the delivery.
+    pub verdict: Verdict,
+    /// A delivery that is tried again keeps its place in the queue (ordered endpoints).
+    pub keeps_place: bool,
     /// The receiver answered 410: it wants nothing more.
     pub gone: bool,
+    /// A failure says something of the endpoint, not of our own network.
+    pub blames_endpoint: bool,
 }
 
 impl Writer<'_> {
@@ -52,7 +54,6 @@ impl Writer<'_> {
         let still_queued = self.get(Tree::Queue, &keys::queue(&key))?.is_some();
         let mut next = None;
         if still_queued {
-            self.remove(Tree::Queue, &keys::queue(&key));
             next = self.move_on(&result, attempt)?;
         }
         self.note_health(&result)?;
@@ -71,7 +72,7 @@ impl Writer<'_> {
             trigger: result.row.trigger,
             started_at: result.started_at,
             duration_ms: result.duration_ms,
-            succeeded: result.succeeded,
+            succeeded: result.verdict == Verdict::Succeeded,
             status: result.status,
             response: Vec::new(),
             failure_code: result.failure_code.to_owned(),
@@ -98,44 +99,69 @@ impl Writer<'_> {
     }
 
     /// The delivery's new state, and the queue row for its next try.
-    fn move_on(&mut self, result: &AttemptResult, attempt: AttemptId) -> Result<Option<QueueKey>> {
-        let QueueKey { endpoint, message, .. } = result.row.key;
+    fn move_on(&mut self, result: &AttemptResult, attempt: AttemptId) -> Result<Option<Timestamp>> {
+        let key = result.row.key;
         let manual = result.row.trigger == Trigger::Manual;
-        let old = self.delivery(message, endpoint)?;
-        let mut delivery = old.unwrap_or(Delivery {
-            message,
-            endpoint,
-            state: State::Pending,
-            attempts: 0,
-            next_due: None,
-            last_attempt: None,
-            updated_at: self.now(),
-        });
+        let mut delivery = match self.delivery(key.message, key.endpoint)? {
+            Some(delivery) => delivery,
+            None => untried(key, result.row.trigger, self.now()),
+        };
         delivery.last_attempt = Some(attempt);
         delivery.updated_at = self.now();
-        if !manual {
+        let next = match result.verdict {
+            Verdict::Hold => Some(result.row.not_before),
+            Verdict::Succeeded => {
+                self.remove(Tree::Queue, &keys::queue(&key));
+                if manual {
+                    self.drop_scheduled_row(result.app, &delivery)?;
+                }
+                delivery.end(State::Succeeded);
+                None
+            }
+            // A manual try stands beside the schedule: its failure changes nothing.
+            Verdict::Retry(_) | Verdict::Exhausted if manual => {
+                self.remove(Tree::Queue, &keys::queue(&key));
+                None
+            }
+            Verdict::Retry(at) => {
+                self.requeue(&result.row, at, result.keeps_place, &mut delivery)?;
+                Some(at)
+            }
+            Verdict::Exhausted => {
+                self.remove(Tree::Queue, &keys::queue(&key));
+                delivery.end(State::Exhausted);
+                None
+            }
+        };
+        if !manual && result.verdict != Verdict::Hold {
             delivery.attempts = result.row.attempt;
-        }
-        let mut next = None;
-        if result.succeeded {
-            if manual {
-                self.drop_scheduled_row(result.app, &delivery)?;
-            }
-            delivery.state = State::Succeeded;
-            delivery.next_due = None;
-        } else if !manual {
-            delivery.next_due = result.next_due;
-            delivery.state = State::Exhausted;
-            if let Some(due) = result.next_due {
-                delivery.state = State::Pending;
-                let key = QueueKey { due, ..result.row.key };
-                let number = result.row.attempt.saturating_add(1);
-                self.put_queue_row(&QueueRow { key, attempt: number, trigger: Trigger::Scheduled });
-                next = Some(key);
-            }
         }
         self.put_delivery(&delivery);
         Ok(next)
+    }
+
+    fn requeue(
+        &mut self,
+        row: &QueueRow,
+        at: Timestamp,
+        keeps_place: bool,
+        delivery: &mut Delivery,
+    ) -> Result<()> {
+        let mut key = row.key;
+        if !keeps_place {
+            self.remove(Tree::Queue, &keys::queue(&key));
+            key.due = at;
+            // A resend may stand there already.
+            while self.get(Tree::Queue, &keys::queue(&key))?.is_some() {
+                key.due.0 += 1;
+            }
+        }
+        let attempt = row.attempt.saturating_add(1);
+        self.put_queue_row(&QueueRow { key, attempt, trigger: Trigger::Scheduled, not_before: at });
+        delivery.state = State::Pending;
+        delivery.next_due = Some(at);
+        delivery.queued_due = Some(key.due);
+        Ok(())
     }
 
     /// After a manual success the schedule has nothing left to do: its queue row goes too.
@@ -155,7 +181,7 @@ impl Writer<'_> {
         endpoint: EndpointId,
     ) -> Result<Option<QueueKey>> {
         let due = match self.delivery(message, endpoint)? {
-            Some(Delivery { state: State::Pending, next_due: Some(due), .. }) => Some(due),
+            Some(Delivery { state: State::Pending, queued_due: Some(due), .. }) => Some(due),
             // Only manual attempts so far: the first scheduled one still stands where it was put.
             Some(Delivery { state: State::Pending, attempts: 0, .. }) | None => {
                 self.message(app, message)?.map(|m| super::accept::first_due(&m))
@@ -195,7 +221,10 @@ impl Writer<'_> {
     /// 410. Pending deliveries stay: they are sent if a person enables it again.
     fn note_health(&mut self, result: &AttemptResult) -> Result<()> {
         let id = result.row.key.endpoint;
-        if result.succeeded {
+        if !result.blames_endpoint {
+            return Ok(());
+        }
+        if result.verdict == Verdict::Succeeded {
             return self.forget_failing(id);
         }
         let since = self.failing_since(id);
@@ -251,6 +280,21 @@ impl Writer<'_> {
         let attempt = record.into_domain(endpoint, attempt, Vec::new())?;
         self.write_attempt(&attempt, EXPUNGED.as_bytes());
         Ok(())
+    }
+}
+
+/// A delivery as it is before its first attempt is recorded.
+fn untried(key: QueueKey, trigger: Trigger, now: Timestamp) -> Delivery {
+    let scheduled = (trigger == Trigger::Scheduled).then_some(key.due);
+    Delivery {
+        message: key.message,
+        endpoint: key.endpoint,
+        state: State::Pending,
+        attempts: 0,
+        next_due: scheduled,
+        queued_due: scheduled,
+        last_attempt: None,
+        updated_at: now,
     }
 }
 

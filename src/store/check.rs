@@ -133,7 +133,7 @@ impl Store {
             if !self.has(Tree::Messages, &keys::message(found.app, message))? {
                 report.fault(format!("delivery of {message} to {endpoint} has no message"));
             }
-            if let (State::Pending, Some(due)) = (delivery.state, delivery.next_due)
+            if let (State::Pending, Some(due)) = (delivery.state, delivery.queued_due)
                 && !self.has(Tree::Queue, &keys::queue(&QueueKey { endpoint, due, message }))?
             {
                 report.fault(format!("delivery of {message} to {endpoint} is pending but not queued: it would never be sent"));

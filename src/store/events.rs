@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use std::sync::Arc;
 
+use crate::model::clock::Timestamp;
 use crate::model::delivery::{QueueKey, QueueRow};
 use crate::model::endpoint::SharedEndpoint;
 use crate::model::id::EndpointId;
@@ -26,10 +27,10 @@ pub struct Accepted {
 /// An attempt that was just recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recorded {
-    /// The queue row it was made for; gone now.
+    /// The queue row it was made for.
     pub key: QueueKey,
-    /// The row that took its place.
-    pub next: Option<QueueKey>,
+    /// When the row that took its place may be tried.
+    pub next: Option<Timestamp>,
 }
 
 /// All that one group did.

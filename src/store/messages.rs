@@ -161,6 +161,7 @@ impl Writer<'_> {
             state: State::Pending,
             attempts: 0,
             next_due: Some(key.due),
+            queued_due: Some(key.due),
             last_attempt,
             updated_at: self.now(),
         });
@@ -180,7 +181,7 @@ impl Writer<'_> {
         while self.get(Tree::Queue, &keys::queue(&key))?.is_some() {
             key.due.0 += 1;
         }
-        self.put_queue_row(&QueueRow { key, attempt, trigger });
+        self.put_queue_row(&QueueRow { key, attempt, trigger, not_before: key.due });
         self.events().queued.push(key);
         Ok(key)
     }
@@ -198,6 +199,7 @@ impl Writer<'_> {
             state: State::Cancelled,
             attempts: old.as_ref().map_or(0, |d| d.attempts),
             next_due: None,
+            queued_due: None,
             last_attempt: old.and_then(|d| d.last_attempt),
             updated_at: self.now(),
         });

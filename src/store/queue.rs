@@ -18,17 +18,19 @@ use crate::model::id::EndpointId;
 pub struct Head {
     /// Due rows, in order.
     pub rows: Vec<QueueRow>,
-    /// The due time of the first row that is not in `rows`; `None` when there is none.
+    /// When the first row that is not in `rows` may be tried; `None` when there is none.
     pub next: Option<Timestamp>,
 }
 
 impl Store {
-    /// Up to `limit` rows of an endpoint's queue that are due at `now` and not `held`.
+    /// Up to `limit` rows of an endpoint's queue that may be tried at `now` and are not `held`.
+    /// `ordered`: a row that has to wait makes all behind it wait.
     pub fn queue_head(
         &self,
         endpoint: EndpointId,
         now: Timestamp,
         held: &HashSet<QueueKey>,
+        ordered: bool,
         limit: usize,
     ) -> Result<Head> {
         let mut head = Head { rows: Vec::new(), next: None };
@@ -39,20 +41,24 @@ impl Store {
             if held.contains(&key) {
                 continue;
             }
-            if key.due > now || head.rows.len() >= limit {
-                head.next = Some(key.due);
+            let record: QueueRecord = records::read(Tree::Queue, &value)?;
+            let row = record.into_domain(key)?;
+            let may = key.due.max(row.not_before);
+            if may <= now && head.rows.len() < limit {
+                head.rows.push(row);
+                continue;
+            }
+            head.next = Some(head.next.map_or(may, |next| next.min(may)));
+            if ordered || key.due > now || head.rows.len() >= limit {
                 break;
             }
-            let record: QueueRecord = records::read(Tree::Queue, &value)?;
-            let trigger = records::trigger(record.trigger, Tree::Queue)?;
-            head.rows.push(QueueRow { key, attempt: record.attempt, trigger });
         }
         Ok(head)
     }
 
-    /// The due time of the first row of an endpoint's queue.
+    /// When the first row of an endpoint's queue may be tried; `None` when it is empty.
     pub fn queue_first(&self, endpoint: EndpointId) -> Result<Option<Timestamp>> {
-        Ok(self.queue_head(endpoint, Timestamp(0), &HashSet::new(), 0)?.next)
+        Ok(self.queue_head(endpoint, Timestamp(0), &HashSet::new(), true, 0)?.next)
     }
 
     /// Rows in all queues, by a full scan: for tests and the command line.

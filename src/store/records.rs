@@ -14,7 +14,7 @@ use super::trees::Tree;
 use crate::model::application::Application;
 use crate::model::attempt::Attempt;
 use crate::model::clock::Timestamp;
-use crate::model::delivery::{Delivery, State, Trigger};
+use crate::model::delivery::{Delivery, QueueKey, QueueRow, State, Trigger};
 use crate::model::endpoint::{DisabledReason, Endpoint, LiveSecret};
 use crate::model::event_type::EventType;
 use crate::model::id::{AppId, AttemptId, EndpointId, ID_BYTES, MessageId, OrgId};
@@ -267,6 +267,18 @@ impl MessageRecord {
 pub(super) struct QueueRecord {
     pub(super) attempt: u16,
     pub(super) trigger: u8,
+    pub(super) not_before: u64,
+}
+
+impl QueueRecord {
+    pub(super) fn of(row: &QueueRow) -> Self {
+        Self { attempt: row.attempt, trigger: row.trigger as u8, not_before: row.not_before.0 }
+    }
+
+    pub(super) fn into_domain(self, key: QueueKey) -> Result<QueueRow> {
+        let trigger = trigger(self.trigger, Tree::Queue)?;
+        Ok(QueueRow { key, attempt: self.attempt, trigger, not_before: Timestamp(self.not_before) })
+    }
 }
 
 /// Reads the number of a trigger.
@@ -283,6 +295,7 @@ pub(super) struct DeliveryRecord {
     state: u8,
     attempts: u16,
     next_due: Option<u64>,
+    queued_due: Option<u64>,
     last_attempt: Option<RawId>,
     updated_at: u64,
 }
@@ -293,6 +306,7 @@ impl DeliveryRecord {
             state: delivery.state as u8,
             attempts: delivery.attempts,
             next_due: delivery.next_due.map(|t| t.0),
+            queued_due: delivery.queued_due.map(|t| t.0),
             last_attempt: delivery.last_attempt.map(|a| a.0),
             updated_at: delivery.updated_at.0,
         }
@@ -315,6 +329,7 @@ impl DeliveryRecord {
             state,
             attempts: self.attempts,
             next_due: self.next_due.map(Timestamp),
+            queued_due: self.queued_due.map(Timestamp),
             last_attempt: self.last_attempt.map(AttemptId),
             updated_at: Timestamp(self.updated_at),
         })

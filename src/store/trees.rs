@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::durable::Barrier;
+use super::durable::{self, Barrier};
 use super::error::{Error, Result};
 
 macro_rules! trees {
@@ -72,14 +72,14 @@ const SEGMENT_BYTES: usize = 512 * 1024;
 impl Trees {
     /// Opens (or makes) the store in `path`, with `cache` bytes of page cache.
     pub(super) fn open(path: &Path, cache: u64, sync: super::Sync) -> Result<Self> {
-        let db = sled::Config::new()
-            .path(path)
-            .cache_capacity(cache)
-            .segment_size(SEGMENT_BYTES)
-            // The commit thread flushes; sled's own timer would only race with it.
-            .flush_every_ms(None)
-            .open()
-            .map_err(|err| open_error(path, &err))?;
+        if path.join("db").exists() {
+            durable::clear_half_snapshots(path)?;
+        } else {
+            durable::make_whole(path, |fresh| {
+                Ok(drop(open_sled(fresh, cache).and_then(|db| Ok(db.flush()?))?))
+            })?;
+        }
+        let db = open_sled(path, cache)?;
         let mut trees = Vec::with_capacity(Tree::ALL.len());
         for tree in Tree::ALL {
             trees.push(db.open_tree(tree.name())?);
@@ -112,6 +112,17 @@ impl Trees {
     pub(super) fn size_on_disk(&self) -> u64 {
         self.db.size_on_disk().unwrap_or(0)
     }
+}
+
+fn open_sled(path: &Path, cache: u64) -> Result<sled::Db> {
+    sled::Config::new()
+        .path(path)
+        .cache_capacity(cache)
+        .segment_size(SEGMENT_BYTES)
+        // The commit thread flushes; sled's own timer would only race with it.
+        .flush_every_ms(None)
+        .open()
+        .map_err(|err| open_error(path, &err))
 }
 
 fn open_error(path: &Path, err: &sled::Error) -> Error {

@@ -16,8 +16,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// A request that was read completely.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// `POST`
-    pub method: String,
     /// Path and query as sent.
     pub target: String,
     /// Names in lower case, in the order they came.
@@ -150,7 +148,8 @@ impl<'a> Connection<'a> {
             let size = u64::from_str_radix(size, 16).map_err(|_| Refusal::Malformed)?;
             if size == 0 {
                 // Trailers, if any, up to the empty line.
-                while !read_line(&mut (&mut self.reader).take(MAX_HEAD_BYTES))?.trim().is_empty() {}
+                let mut trailers = (&mut self.reader).take(MAX_HEAD_BYTES);
+                while !read_line(&mut trailers)?.trim().is_empty() {}
                 return Ok(body);
             }
             self.read_exactly(size, &mut body)?;
@@ -159,7 +158,7 @@ impl<'a> Connection<'a> {
     }
 
     fn read_exactly(&mut self, length: u64, body: &mut Vec<u8>) -> Result<(), Refusal> {
-        if body.len() as u64 + length > MAX_BODY_BYTES {
+        if length.saturating_add(body.len() as u64) > MAX_BODY_BYTES {
             return Err(Refusal::TooLarge);
         }
         let read = (&mut self.reader).take(length).read_to_end(body)?;
@@ -176,12 +175,8 @@ fn read_line(from: &mut io::Take<&mut BufReader<&TcpStream>>) -> io::Result<Stri
 fn request_line(line: &str) -> Result<Request, Refusal> {
     let mut parts = line.split_whitespace();
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(method), Some(target), Some(version), None) if version.starts_with("HTTP/1.") => {
-            Ok(Request {
-                method: method.to_owned(),
-                target: target.to_owned(),
-                ..Request::default()
-            })
+        (Some(_), Some(target), Some(version), None) if version.starts_with("HTTP/1.") => {
+            Ok(Request { target: target.to_owned(), ..Request::default() })
         }
         _ => Err(Refusal::Malformed),
     }

@@ -9,7 +9,7 @@ mod verify;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ pub const MAX_CONNECTIONS: usize = 256;
 /// A delivery as it came in, and what was made of it.
 #[derive(Debug, Clone)]
 pub struct Received {
-    /// When its last byte was read.
+    /// When it had been read and verified.
     pub at: Instant,
     /// The request.
     pub request: Request,
@@ -53,8 +53,8 @@ impl Received {
 pub struct Door {
     /// The path of the request, `/` being every path no other door has.
     pub path: String,
-    /// The key to verify with; `None` refuses everything (it may come later, with [`Doors::set_key`]).
-    pub key: Option<SigningKey>,
+    /// The key to verify with.
+    pub key: SigningKey,
     /// How to answer.
     pub behaviour: Behaviour,
 }
@@ -66,24 +66,13 @@ pub struct Doors(Arc<RwLock<Vec<Door>>>);
 impl Doors {
     /// Opens another door.
     pub fn open(&self, door: Door) {
-        self.write().push(door);
-    }
-
-    /// Gives a door its key.
-    pub fn set_key(&self, path: &str, key: SigningKey) {
-        if let Some(door) = self.write().iter_mut().find(|door| door.path == path) {
-            door.key = Some(key);
-        }
-    }
-
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Vec<Door>> {
         // A panicking thread leaves the list as it was: nothing here is half done.
-        self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(door);
     }
 
     /// What to make of a request: whether it verifies, and the answer.
     fn take(&self, request: Request) -> (Received, Behaviour) {
-        let doors = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let doors = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let path = request.path();
         let door = doors
             .iter()
@@ -93,8 +82,7 @@ impl Doors {
             None => (Err(Unverified::NoDoor), 404, Behaviour::default()),
             Some(door) => {
                 let now = SystemClock.now().seconds();
-                let key = door.key.as_ref().ok_or(Unverified::NoKey);
-                let verified = key.and_then(|key| verify::verify(key, &request, now));
+                let verified = verify::verify(&door.key, &request, now);
                 let status = if verified.is_ok() { door.behaviour.status(&request) } else { 400 };
                 (verified, status, door.behaviour.clone())
             }

@@ -15,11 +15,11 @@ fn key() -> SigningKey {
 
 fn start(behaviour: Behaviour) -> (Receiver, mpsc::Receiver<Received>) {
     let doors = Doors::default();
-    doors.open(Door { path: "/in".to_owned(), key: Some(key()), behaviour });
-    let (deliver, received) = mpsc::channel();
+    doors.open(Door { path: "/in".to_owned(), key: key(), behaviour });
+    let (deliver, inbox) = mpsc::channel();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let receiver = Receiver::start(listener, doors, move |r| deliver.send(r).unwrap()).unwrap();
-    (receiver, received)
+    (receiver, inbox)
 }
 
 fn delivery(path: &str, body: &str) -> String {
@@ -46,20 +46,20 @@ fn exchange(receiver: &Receiver, text: &[u8]) -> String {
 
 #[test]
 fn deliveries_on_one_connection_are_verified_and_answered() {
-    let (receiver, received) = start(Behaviour::default());
+    let (receiver, inbox) = start(Behaviour::default());
     let both = delivery("/in?x=1", r#"{"n":1}"#) + &delivery("/in", "");
     let answer = exchange(&receiver, both.as_bytes());
     assert_eq!(answer, "HTTP/1.1 204 No Content\r\n\r\n".repeat(2));
-    let first = received.recv_timeout(WAIT).unwrap();
+    let first = inbox.recv_timeout(WAIT).unwrap();
     assert_eq!((first.verified.clone(), first.status), (Ok(()), 204));
     assert_eq!((first.id(), first.attempt()), (Some("msg_1"), Some("2")));
     assert_eq!(first.request.body, br#"{"n":1}"#);
-    assert_eq!(received.recv_timeout(WAIT).unwrap().request.body, b"");
+    assert_eq!(inbox.recv_timeout(WAIT).unwrap().request.body, b"");
 }
 
 #[test]
 fn chunked_bodies_are_joined() {
-    let (receiver, received) = start(Behaviour::default());
+    let (receiver, inbox) = start(Behaviour::default());
     let body = r#"{"n":1}"#;
     let text = delivery("/in", body);
     let (head, _) = text.split_once("content-length").unwrap();
@@ -67,18 +67,18 @@ fn chunked_bodies_are_joined() {
         "{head}transfer-encoding: chunked\r\n\r\n3;x=y\r\n{{\"n\r\n4\r\n\":1}}\r\n0\r\n\r\n"
     );
     assert!(exchange(&receiver, text.as_bytes()).starts_with("HTTP/1.1 204 "));
-    let first = received.recv_timeout(WAIT).unwrap();
+    let first = inbox.recv_timeout(WAIT).unwrap();
     assert_eq!((first.verified.clone(), first.request.body), (Ok(()), body.as_bytes().to_vec()));
 }
 
 #[test]
 fn what_does_not_verify_is_refused() {
-    let (receiver, received) = start(Behaviour::default());
+    let (receiver, inbox) = start(Behaviour::default());
     let good = delivery("/in", r#"{"n":1}"#);
-    let mut check = |text: String, status: u16, expected: Unverified| {
+    let check = |text: String, status: u16, expected: Unverified| {
         let answer = exchange(&receiver, text.as_bytes());
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
-        let found = received.recv_timeout(WAIT).unwrap();
+        let found = inbox.recv_timeout(WAIT).unwrap();
         assert_eq!((found.verified, found.status), (Err(expected), status));
     };
     check(good.replace("{\"n\":1}", "{\"n\":2}"), 400, Unverified::Signature);
@@ -88,17 +88,17 @@ fn what_does_not_verify_is_refused() {
 
 #[test]
 fn it_fails_as_told_but_only_what_verifies() {
-    let (receiver, received) = start(Behaviour::new(Failing::First(1), Some(503), Duration::ZERO));
+    let (receiver, inbox) = start(Behaviour::new(Failing::First(1), Some(503), Duration::ZERO));
     for status in [503, 204] {
         exchange(&receiver, delivery("/in", "{}").as_bytes());
-        let found = received.recv_timeout(WAIT).unwrap();
+        let found = inbox.recv_timeout(WAIT).unwrap();
         assert_eq!((found.verified, found.status), (Ok(()), status));
     }
 }
 
 #[test]
 fn bad_http_is_answered_or_dropped_and_never_delivered() {
-    let (receiver, received) = start(Behaviour::default());
+    let (receiver, inbox) = start(Behaviour::default());
     let check = |text: &[u8], expected: &str| {
         let answer = exchange(&receiver, text);
         let shown = String::from_utf8_lossy(&text[..text.len().min(60)]).into_owned();
@@ -120,16 +120,18 @@ fn bad_http_is_answered_or_dropped_and_never_delivered() {
         format!("POST /in HTTP/1.1\r\ncontent-length: {past}\r\n\r\n").as_bytes(),
         "HTTP/1.1 413 ",
     );
-    let chunk = b"POST /in HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n";
-    check(chunk, "HTTP/1.1 413 ");
+    for chunks in ["ffffffffffffffff\r\n", "1\r\nx\r\nffffffffffffffff\r\n"] {
+        let head = "POST /in HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+        check(format!("{head}{chunks}").as_bytes(), "HTTP/1.1 413 ");
+    }
     let head = format!("POST /in HTTP/1.1\r\nx: {}", "y".repeat(40_000));
     assert!(matches!(exchange(&receiver, head.as_bytes()).get(..12), None | Some("HTTP/1.1 413")));
-    assert!(received.try_recv().is_err());
+    assert!(inbox.try_recv().is_err());
 }
 
 #[test]
 fn connections_are_limited() {
-    let (receiver, _received) = start(Behaviour::default());
+    let (receiver, _inbox) = start(Behaviour::default());
     let held: Vec<TcpStream> =
         (0..MAX_CONNECTIONS).map(|_| TcpStream::connect(receiver.address()).unwrap()).collect();
     let answer = exchange(&receiver, delivery("/in", "{}").as_bytes());

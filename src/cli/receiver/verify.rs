@@ -24,9 +24,6 @@ pub enum Unverified {
     /// None of the signatures was made with this key over these bytes.
     #[error("signature does not match")]
     Signature,
-    /// There is nothing to verify with.
-    #[error("no secret to verify with")]
-    NoKey,
     /// The path is not one of ours.
     #[error("no such path here")]
     NoDoor,
@@ -79,16 +76,16 @@ mod tests {
         Request { headers, body: br#"{"test": 2432232314}"#.to_vec(), ..Request::default() }
     }
 
-    fn check(changes: &[(&str, &str)], now: u64, expected: Result<(), Unverified>) {
+    fn check(changes: &[(&str, &str)], now: u64, expected: &Result<(), Unverified>) {
         let key = SigningKey::parse(KEY).unwrap();
-        assert_eq!(verify(&key, &vector(changes), now), expected, "{changes:?} at {now}");
+        assert_eq!(&verify(&key, &vector(changes), now), expected, "{changes:?} at {now}");
     }
 
     #[test]
     fn the_published_vector_verifies() {
-        check(&[], SENT, Ok(()));
+        check(&[], SENT, &Ok(()));
         let several = format!("v1,AAAA v1a,BBBB {GOOD}");
-        check(&[("webhook-signature", several.as_str())], SENT, Ok(()));
+        check(&[("webhook-signature", several.as_str())], SENT, &Ok(()));
     }
 
     #[test]
@@ -101,28 +98,28 @@ mod tests {
             ("svix-timestamp", "1614265330"),
             ("svix-signature", GOOD),
         ];
-        check(&changes, SENT, Ok(()));
+        check(&changes, SENT, &Ok(()));
     }
 
     #[test]
     fn age_is_limited_both_ways() {
         for now in [SENT - TOLERANCE_SECS, SENT + TOLERANCE_SECS] {
-            check(&[], now, Ok(()));
+            check(&[], now, &Ok(()));
         }
         for now in [SENT - TOLERANCE_SECS - 1, SENT + TOLERANCE_SECS + 1] {
-            check(&[], now, Err(Unverified::Age(TOLERANCE_SECS + 1)));
+            check(&[], now, &Err(Unverified::Age(TOLERANCE_SECS + 1)));
         }
     }
 
     #[test]
     fn anything_changed_is_noticed() {
-        check(&[("webhook-id", "msg_other")], SENT, Err(Unverified::Signature));
-        check(&[("webhook-timestamp", "1614265331")], SENT, Err(Unverified::Signature));
-        check(&[("webhook-timestamp", "soon")], SENT, Err(Unverified::Timestamp));
-        check(&[("webhook-signature", "v1,")], SENT, Err(Unverified::Signature));
-        check(&[("webhook-signature", &GOOD[3..])], SENT, Err(Unverified::Signature));
+        check(&[("webhook-id", "msg_other")], SENT, &Err(Unverified::Signature));
+        check(&[("webhook-timestamp", "1614265331")], SENT, &Err(Unverified::Signature));
+        check(&[("webhook-timestamp", "soon")], SENT, &Err(Unverified::Timestamp));
+        check(&[("webhook-signature", "v1,")], SENT, &Err(Unverified::Signature));
+        check(&[("webhook-signature", &GOOD[3..])], SENT, &Err(Unverified::Signature));
         for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
-            check(&[(name, "")], SENT, Err(Unverified::Missing(name)));
+            check(&[(name, "")], SENT, &Err(Unverified::Missing(name)));
         }
         let key = SigningKey::parse(KEY).unwrap();
         let mut changed = vector(&[]);
