@@ -93,6 +93,11 @@ impl Api {
         self.write(move |writer| writer.once(key.as_ref(), work)).await
     }
 
+    /// Refuses what would make the store grow while there is no room.
+    pub(crate) fn space_for_writes(&self) -> Result<(), ApiError> {
+        Ok(self.store.space().check()?)
+    }
+
     /// A new signing key of the kind the operator chose.
     pub(crate) fn new_key(&self) -> Result<SigningKey, ApiError> {
         let mut random = [0; 32];

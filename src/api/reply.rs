@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::store::idempotency::Answer;
+
 /// An answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
@@ -27,6 +29,17 @@ impl Reply {
     pub fn bytes(status: u16, body: impl Into<Bytes>) -> Self {
         let content_type = "application/json";
         Self { status, body: body.into(), headers: Vec::new(), content_type }
+    }
+
+    /// An answer that was made by the commit thread.
+    pub fn of(answer: Answer) -> Self {
+        match answer {
+            Answer::Body { status, body } => Self::bytes(status, body),
+            // Only made by accepting a message, which renders it itself.
+            Answer::Message { message, .. } => {
+                Self::json(202, &serde_json::json!({ "id": message.to_string() }))
+            }
+        }
     }
 
     /// 204.
