@@ -133,7 +133,10 @@ pub(super) fn list(api: &Api, request: &Request) -> Result<Reply, ApiError> {
     let page = PageRequest::of(&Query::parse(&request.query)?, false)?;
     let range = page.range(|text| {
         // A uid may be given for an id here as anywhere.
-        caller.tenant(api, text).map(|t| t.app.id.0).or_else(|_| text.parse::<AppId>().map(|id| id.0))
+        caller
+            .tenant(api, text)
+            .map(|t| t.app.id.0)
+            .or_else(|_| text.parse::<AppId>().map(|id| id.0))
     })?;
     let from = range.after.or(range.before).map(AppId);
     let mut rows =
@@ -142,7 +145,12 @@ pub(super) fn list(api: &Api, request: &Request) -> Result<Reply, ApiError> {
     rows.truncate(page.limit);
     let more = rows.last().filter(|_| has_more).map(|app| app.id.0);
     let id = |app: &Arc<Application>| app.id.to_string();
-    let out = page.answer(Page { rows, more }, id, |id| AppId(id).to_string(), |app| ApplicationOut::of(&app));
+    let out = page.answer(
+        Page { rows, more },
+        id,
+        |id| AppId(id).to_string(),
+        |app| ApplicationOut::of(&app),
+    );
     Ok(Reply::json(200, &out))
 }
 
@@ -237,7 +245,11 @@ pub(super) async fn delete(api: &Arc<Api>, request: &Request, id: &str) -> Resul
     api.write(move |writer| {
         let app = writer.application(caller.org, &id)?;
         let now = writer.now();
-        writer.put_application(Application { deleted: true, updated_at: now, ..Application::clone(&app) })
+        writer.put_application(Application {
+            deleted: true,
+            updated_at: now,
+            ..Application::clone(&app)
+        })
     })
     .await?;
     Ok(Reply::no_content())

@@ -32,12 +32,14 @@ impl Caller {
                 "no token: send `Authorization: Bearer TOKEN`; `posthaste token` prints one",
             ));
         };
-        let token = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let token =
+            header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let Some((_, token)) = token else {
             return Err(ApiError::unauthorized("the Authorization header must be `Bearer TOKEN`"));
         };
         let now = api.store.now().seconds();
-        let claims = auth::verify(&api.settings.jwt_secret, token.trim(), now).map_err(|err| refused(&err))?;
+        let claims = auth::verify(&api.settings.jwt_secret, token.trim(), now)
+            .map_err(|err| refused(&err))?;
         let bad = |_| ApiError::unauthorized("Invalid token");
         let org: OrgId = claims.subject.org().parse().map_err(bad)?;
         let app: Option<AppId> = match &claims.subject {
@@ -52,7 +54,12 @@ impl Caller {
     }
 
     /// A token of an application ends with it, and with `expire-all`.
-    fn check_still_valid(&self, api: &Api, app: AppId, issued_at: Option<u64>) -> Result<(), ApiError> {
+    fn check_still_valid(
+        &self,
+        api: &Api,
+        app: AppId,
+        issued_at: Option<u64>,
+    ) -> Result<(), ApiError> {
         let tenant = api.store.directory().tenant(app)?.filter(|t| t.app.org == self.org);
         let valid_from = tenant.map(|t| t.app.tokens_valid_from.seconds());
         match valid_from {

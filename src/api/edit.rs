@@ -28,20 +28,25 @@ pub(super) fn check_length(field: &str, text: &str, limit: usize) -> Result<(), 
 
 /// Checks a uid, eventId or the like.
 pub(super) fn check_uid(field: &str, uid: &str, prefix: &'static str) -> Result<(), ApiError> {
-    crate::model::name::check_uid(uid, prefix)
-        .map_err(|problem| ApiError::invalid("body", field, format!("{field} {} {problem}", shown(uid))))
+    crate::model::name::check_uid(uid, prefix).map_err(|problem| {
+        ApiError::invalid("body", field, format!("{field} {} {problem}", shown(uid)))
+    })
 }
 
 /// Checks a name against the pattern.
 pub(super) fn check_name(field: &str, name: &str, limit: usize) -> Result<(), ApiError> {
-    crate::model::name::check(name, limit)
-        .map_err(|problem| ApiError::invalid("body", field, format!("{field} {} {problem}", shown(name))))
+    crate::model::name::check(name, limit).map_err(|problem| {
+        ApiError::invalid("body", field, format!("{field} {} {problem}", shown(name)))
+    })
 }
 
 /// Checks a metadata map.
 pub(super) fn check_metadata(metadata: &Metadata) -> Result<(), ApiError> {
     if metadata.len() > METADATA_ENTRIES {
-        let message = format!("metadata has {} entries, at most {METADATA_ENTRIES} are taken", metadata.len());
+        let message = format!(
+            "metadata has {} entries, at most {METADATA_ENTRIES} are taken",
+            metadata.len()
+        );
         return Err(ApiError::invalid("body", "metadata", message));
     }
     for text in metadata.iter().flat_map(|(key, value)| [key, value]) {

@@ -68,7 +68,17 @@ impl ApiError {
         let fields = field.split('.').filter(|part| !part.is_empty());
         let loc: Vec<&str> = std::iter::once(place).chain(fields).collect();
         let problem = json!({ "loc": loc, "msg": message.to_string(), "type": kind });
-        Self { status: 422, body: json!({ "detail": [problem] }), retry_after: None, internal: None }
+        Self {
+            status: 422,
+            body: json!({ "detail": [problem] }),
+            retry_after: None,
+            internal: None,
+        }
+    }
+
+    /// Whether a name was taken.
+    pub fn is_conflict(&self) -> bool {
+        self.status == 409 && self.body.get("code").is_some_and(|code| code == "conflict")
     }
 
     /// The answer.

@@ -16,16 +16,21 @@ pub(super) fn key(request: &Request) -> Result<Option<IdempotencyKey>, ApiError>
         return Ok(None);
     }
     if key.len() > KEY_BYTES {
-        let detail = format!("idempotency-key has {} bytes, at most {KEY_BYTES} are taken", key.len());
+        let detail =
+            format!("idempotency-key has {} bytes, at most {KEY_BYTES} are taken", key.len());
         return Err(ApiError::bad_request(detail));
     }
     let auth = request.headers.get("authorization").map_or(&b""[..], |v| v.as_bytes());
     let mut hash = Sha256::new();
-    for part in [auth, key.as_bytes(), request.method.as_str().as_bytes(), request.path.as_bytes()] {
+    for part in [auth, key.as_bytes(), request.method.as_str().as_bytes(), request.path.as_bytes()]
+    {
         hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(part);
     }
     let mut fingerprint = Sha256::new();
     fingerprint.update(&request.body);
-    Ok(Some(IdempotencyKey { hash: hash.finalize().into(), fingerprint: fingerprint.finalize().into() }))
+    Ok(Some(IdempotencyKey {
+        hash: hash.finalize().into(),
+        fingerprint: fingerprint.finalize().into(),
+    }))
 }

@@ -19,10 +19,10 @@ use crate::model::clock::Timestamp;
 use crate::model::id::{AppId, MessageId};
 use crate::model::limits::{CHANNEL_CHARS, EVENT_TYPE_CHARS, MESSAGE_CHANNELS};
 use crate::model::message::{Message, NewMessage};
+use crate::store::Error;
 use crate::store::idempotency::Answer;
 use crate::store::messages::Payload;
 use crate::store::pages::Range;
-use crate::store::{Error, Writer};
 
 /// Days a payload may be kept by `payloadRetentionPeriod`.
 const RETENTION_DAYS: std::ops::RangeInclusive<u32> = 5..=90;
@@ -75,7 +75,8 @@ impl MessageIn<'_> {
             let message = "payload must be a JSON object; put other values into a field of one";
             return Err(ApiError::invalid("body", "payload", message));
         }
-        if self.raw_payload().map_or(self.payload.get().len(), str::len) > api.settings.max_payload {
+        if self.raw_payload().map_or(self.payload.get().len(), str::len) > api.settings.max_payload
+        {
             return Err(super::serve::too_large(api));
         }
         self.application.as_ref().map_or(Ok(()), ApplicationIn::check)
@@ -117,14 +118,21 @@ impl MessageIn<'_> {
 /// Checks a list of channels: between 1 and `most`, each by the pattern.
 pub(super) fn check_channels(channels: &[String], most: usize) -> Result<(), ApiError> {
     if channels.is_empty() || channels.len() > most {
-        let message = format!("channels has {} entries, but must have 1 to {most}; leave it out for none", channels.len());
+        let message = format!(
+            "channels has {} entries, but must have 1 to {most}; leave it out for none",
+            channels.len()
+        );
         return Err(ApiError::invalid("body", "channels", message));
     }
     channels.iter().try_for_each(|channel| check_name("channels", channel, CHANNEL_CHARS))
 }
 
 /// `POST /app/{app}/msg`: 202 once the message and every delivery it causes are on disk.
-pub(super) async fn create(api: &Arc<Api>, request: &Request, app: &str) -> Result<Reply, ApiError> {
+pub(super) async fn create(
+    api: &Arc<Api>,
+    request: &Request,
+    app: &str,
+) -> Result<Reply, ApiError> {
     let caller = Caller::of(api, request)?;
     caller.operator()?;
     let with_content =
@@ -140,18 +148,15 @@ pub(super) async fn create(api: &Arc<Api>, request: &Request, app: &str) -> Resu
         (Err(error), None) => return Err(error),
     };
     let payload = new.payload.clone();
-    let work = move |writer: &mut Writer<'_>| {
-        let message = writer.accept(app_id, new)?;
-        Ok((Answer::Message { app: app_id, message: message.id }, message))
-    };
     let key = super::idempotency::key(request)?;
     let (answer, fresh) = api
         .write(move |writer| {
             let mut fresh = None;
             let (answer, _) = writer.once(key.as_ref(), |writer| {
-                let (answer, message) = work(writer)?;
+                let message = writer.accept(app_id, new)?;
+                let id = message.id;
                 fresh = Some(message);
-                Ok(answer)
+                Ok(Answer::Message { app: app_id, message: id })
             })?;
             Ok((answer, fresh))
         })
@@ -178,8 +183,12 @@ async fn make_inline(
 ) -> Result<AppId, ApiError> {
     let org = caller.org;
     let problem = match &inline.uid {
-        None => Some(("application_uid_missing", "application.uid is missing, but the path names one")),
-        Some(uid) if uid != app => Some(("application_uid_mismatch", "application.uid is not the uid in the path")),
+        None => {
+            Some(("application_uid_missing", "application.uid is missing, but the path names one"))
+        }
+        Some(uid) if uid != app => {
+            Some(("application_uid_mismatch", "application.uid is not the uid in the path"))
+        }
         Some(_) => None,
     };
     if let Some((kind, message)) = problem {
@@ -198,7 +207,12 @@ async fn make_inline(
 }
 
 /// A message on the wire. Written by hand around the payload's own bytes.
-pub(super) fn write_out(out: &mut String, message: &Message, payload: &Payload, with_content: bool) {
+pub(super) fn write_out(
+    out: &mut String,
+    message: &Message,
+    payload: &Payload,
+    with_content: bool,
+) {
     let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
     // Writing to a String cannot fail.
     let mut put = |text: &str| out.push_str(text);
@@ -229,7 +243,12 @@ pub(super) fn write_out(out: &mut String, message: &Message, payload: &Payload, 
 }
 
 /// A message as an answer.
-pub(super) fn reply(status: u16, message: &Message, payload: &Payload, with_content: bool) -> Reply {
+pub(super) fn reply(
+    status: u16,
+    message: &Message,
+    payload: &Payload,
+    with_content: bool,
+) -> Reply {
     let length = if let Payload::Here(bytes) = payload { bytes.len() } else { 0 };
     let mut out = String::with_capacity(256 + length);
     out.push('{');
@@ -305,15 +324,21 @@ pub(super) fn list(api: &Api, request: &Request, app: &str) -> Result<Reply, Api
     let with_content = query.flag("with_content", true)?;
     let mut range = page.range(|text| find_id(api, tenant.app.id, text))?;
     narrow(&mut range, &query)?;
-    let rows = api.store.page_of_messages(tenant.app.id, &range, with_content, |m| filter.lets(m))?;
+    let rows =
+        api.store.page_of_messages(tenant.app.id, &range, with_content, |m| filter.lets(m))?;
     let id = |(message, _): &(Message, Payload)| message.id.to_string();
-    let out = page.answer(rows, id, |id| MessageId(id).to_string(), |(message, payload)| {
-        let mut text = String::from("{");
-        write_out(&mut text, &message, &payload, with_content);
-        text.push('}');
-        // A payload was read as JSON when it came; should it not be, it is left out.
-        RawValue::from_string(text).ok()
-    });
+    let out = page.answer(
+        rows,
+        id,
+        |id| MessageId(id).to_string(),
+        |(message, payload)| {
+            let mut text = String::from("{");
+            write_out(&mut text, &message, &payload, with_content);
+            text.push('}');
+            // A payload was read as JSON when it came; should it not be, it is left out.
+            RawValue::from_string(text).ok()
+        },
+    );
     Ok(Reply::json(200, &out))
 }
 

@@ -25,8 +25,6 @@ pub mod serve;
 
 #[cfg(test)]
 mod auth_tests;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 

@@ -111,6 +111,28 @@ pub(super) struct ListOut<T> {
     done: bool,
 }
 
+impl<T> ListOut<T> {
+    /// A page of rows that are found by name rather than by id, in the direction they were read.
+    pub(super) fn by_name<R>(
+        request: &PageRequest,
+        mut rows: Vec<R>,
+        has_more: bool,
+        name: impl Fn(&R) -> String,
+        out: impl FnMut(R) -> T,
+    ) -> Self {
+        if request.backwards {
+            rows.reverse();
+        }
+        let prev = if request.backwards { has_more } else { request.iterator.is_some() };
+        Self {
+            iterator: rows.last().map(&name),
+            prev_iterator: rows.first().filter(|_| prev).map(|row| format!("-{}", name(row))),
+            done: !has_more && !request.backwards,
+            data: rows.into_iter().map(out).collect(),
+        }
+    }
+}
+
 /// A page cut out of rows that are all at hand, in ascending order of `id`.
 pub(super) fn cut<R>(
     request: &PageRequest,

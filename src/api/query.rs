@@ -56,7 +56,9 @@ impl Query {
     pub(super) fn list(&self, name: &str) -> Vec<String> {
         let named = |key: &str| {
             let rest = key.strip_prefix(name);
-            rest.is_some_and(|rest| rest.is_empty() || (rest.starts_with('[') && rest.ends_with(']')))
+            rest.is_some_and(|rest| {
+                rest.is_empty() || (rest.starts_with('[') && rest.ends_with(']'))
+            })
         };
         let values = self.0.iter().filter(|(key, _)| named(key)).map(|(_, value)| value);
         let items = values.flat_map(|value| value.split(','));

@@ -43,7 +43,12 @@ pub fn bad_json(err: &serde_json::Error) -> ApiError {
     if err.is_data() {
         ApiError::invalid("body", &field_of(&text), text)
     } else {
-        ApiError::invalid_as("value_error.jsondecode", "body", "", format!("this is not JSON: {text}"))
+        ApiError::invalid_as(
+            "value_error.jsondecode",
+            "body",
+            "",
+            format!("this is not JSON: {text}"),
+        )
     }
 }
 
@@ -72,7 +77,13 @@ mod tests {
 
     #[test]
     fn segments_are_decoded_one_by_one() {
-        for (segment, expected) in [("a%2Fb", "a/b"), ("a+b", "a+b"), ("a%20b", "a b"), ("%zz", "%zz"), ("x&y=%31", "x&y=1")] {
+        for (segment, expected) in [
+            ("a%2Fb", "a/b"),
+            ("a+b", "a+b"),
+            ("a%20b", "a b"),
+            ("%zz", "%zz"),
+            ("x&y=%31", "x&y=1"),
+        ] {
             let got = decode(segment);
             // `&` does not stand for itself in a form; ids never hold one.
             assert!(got == expected || segment.contains('&'), "{segment}: {got}");

@@ -41,7 +41,9 @@ async fn route(api: &Arc<Api>, request: Request) -> Answer {
     let segments = request.segments();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     match (&request.method, segments.as_slice()) {
-        (&Method::POST, ["api", "v1", "app", app, "msg"]) => message::create(api, &request, app).await,
+        (&Method::POST, ["api", "v1", "app", app, "msg"]) => {
+            message::create(api, &request, app).await
+        }
         (&Method::OPTIONS, _) => Ok(preflight()),
         (&Method::GET | &Method::HEAD, ["api", "v1", "health"]) => Ok(health::get(api)),
         (&Method::GET | &Method::HEAD, ["api", "v1", "health", "ping"]) => Ok(Reply::no_content()),
@@ -141,6 +143,9 @@ fn unknown(api: &Api, request: &Request, segments: &[&str]) -> ApiError {
 fn preflight() -> Reply {
     Reply::no_content()
         .with_header("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE")
-        .with_header("access-control-allow-headers", "authorization, content-type, idempotency-key, svix-req-id, svix-retry-count")
+        .with_header(
+            "access-control-allow-headers",
+            "authorization, content-type, idempotency-key, svix-req-id, svix-retry-count",
+        )
         .with_header("access-control-max-age", "3600")
 }

@@ -95,8 +95,10 @@ fn quick(stream: TcpStream) -> TcpStream {
 fn routes(
     api: Arc<Api>,
     body_timeout: Duration,
-) -> impl warp::Filter<Extract = (http::Response<Bytes>,), Error = std::convert::Infallible> + Clone {
-    let query = warp::query::raw().or_else(|_| async { Ok::<_, std::convert::Infallible>((String::new(),)) });
+) -> impl warp::Filter<Extract = (http::Response<Bytes>,), Error = std::convert::Infallible> + Clone
+{
+    let query = warp::query::raw()
+        .or_else(|_| async { Ok::<_, std::convert::Infallible>((String::new(),)) });
     warp::method()
         .and(warp::path::full())
         .and(query)
@@ -141,7 +143,9 @@ async fn answer(
         }
         Err(_) => {
             let detail = format!("the body of the request did not arrive within {body_timeout:?}");
-            return ApiError::new(408, "body_timeout", detail).into_reply().with_header("connection", "close");
+            return ApiError::new(408, "body_timeout", detail)
+                .into_reply()
+                .with_header("connection", "close");
         }
     };
     let path = path.as_str();
@@ -194,9 +198,8 @@ async fn collect(
 }
 
 fn response(reply: Reply) -> http::Response<Bytes> {
-    let mut builder = http::Response::builder()
-        .status(reply.status)
-        .header("access-control-allow-origin", "*");
+    let mut builder =
+        http::Response::builder().status(reply.status).header("access-control-allow-origin", "*");
     if !reply.body.is_empty() {
         builder = builder
             .header("content-type", reply.content_type)

@@ -44,7 +44,7 @@ impl Janitor {
     }
 
     pub(super) fn stop(self) {
-        drop(self.stop.send(()));
+        self.stop.send(()).ok();
         drop(self.thread.join());
     }
 }

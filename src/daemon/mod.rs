@@ -59,8 +59,8 @@ impl Daemon {
         settings::make_private(folder)
             .with_context(|| format!("failed to make the data folder {}", folder.display()))?;
         let secret = settings::secret(config, folder)?;
-        let deliverer = Deliverer::new(settings::delivery(config)?)
-            .context("failed to set up delivery")?;
+        let deliverer =
+            Deliverer::new(settings::delivery(config)?).context("failed to set up delivery")?;
 
         let (sender, inputs) = Scheduler::channel();
         let events = sender.clone();
@@ -103,7 +103,17 @@ impl Daemon {
             async move { drop(stopped.await) },
         ));
         let grace = config.server.shutdown_grace;
-        Ok(Self { address, secret, grace, store, scheduler, janitor, runtime, stop_http, http_stopped })
+        Ok(Self {
+            address,
+            secret,
+            grace,
+            store,
+            scheduler,
+            janitor,
+            runtime,
+            stop_http,
+            http_stopped,
+        })
     }
 
     /// Where it listens.
@@ -133,7 +143,7 @@ impl Daemon {
     pub fn stop(self) -> anyhow::Result<()> {
         let Self { runtime, stop_http, http_stopped, scheduler, janitor, store, grace, .. } = self;
         tracing::info!("stopping: no more connections");
-        drop(stop_http.send(()));
+        stop_http.send(()).ok();
         let left = scheduler.stop(grace);
         tracing::info!(unfinished = left, "stopping: attempts have ended");
         drop(runtime.block_on(async { tokio::time::timeout(grace, http_stopped).await }));

@@ -58,7 +58,8 @@ fn policy(config: &Config) -> anyhow::Result<AddressPolicy> {
     let mut allow = Vec::new();
     for network in &config.delivery.allow_networks {
         let text = network.to_string();
-        let cidr: Cidr = text.parse().with_context(|| format!("delivery.allow_networks: {text}"))?;
+        let cidr: Cidr =
+            text.parse().with_context(|| format!("delivery.allow_networks: {text}"))?;
         allow.push(cidr);
     }
     Ok(AddressPolicy { allow })

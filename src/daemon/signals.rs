@@ -31,7 +31,7 @@ impl Signals {
                         std::process::exit(INTERRUPTED);
                     }
                     first = false;
-                    drop(sender.send(()));
+                    sender.send(()).ok();
                 }
             });
         })?;
@@ -41,7 +41,7 @@ impl Signals {
     /// Waits for the first one; tells systemd that we are alive meanwhile.
     pub(super) fn wait(&self, watchdog: Option<Duration>) {
         let Some(period) = watchdog else {
-            drop(self.stop.recv());
+            self.stop.recv().ok();
             return;
         };
         while self.stop.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
