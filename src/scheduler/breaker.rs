@@ -2,12 +2,13 @@
 //!
 //! [`TRIP_IN_A_ROW`] failures in a row, and at least half of the last [`WINDOW`], pause it: its
 //! messages keep collecting, no attempt is counted against them, and the oldest is tried as a
-//! probe after [`FIRST_PROBE`], then after twice as long each time up to [`LAST_PROBE`]. One
-//! success resumes it. Disabling for good is the store's rule, by time alone.
+//! probe after [`FIRST_PROBE`] (or the longest wait of the schedule, when that is shorter), then
+//! after twice as long each time up to [`LAST_PROBE`]. One success resumes it. Disabling for good is the store's rule, by time alone.
 
 use std::time::Duration;
 
 use crate::model::clock::Timestamp;
+use crate::model::retry::RetrySchedule;
 
 /// Failures in a row that pause an endpoint.
 pub const TRIP_IN_A_ROW: u32 = 5;
@@ -15,6 +16,8 @@ pub const TRIP_IN_A_ROW: u32 = 5;
 pub const WINDOW: u32 = 20;
 /// The first probe comes so long after the pause began.
 pub const FIRST_PROBE: Duration = Duration::from_secs(30);
+/// Probes are never closer, however short the schedule.
+pub const SHORTEST_PROBE: Duration = Duration::from_secs(1);
 /// Probes are never further apart.
 pub const LAST_PROBE: Duration = Duration::from_secs(600);
 
@@ -52,8 +55,13 @@ impl Breaker {
         was_paused
     }
 
-    /// Takes note of a failure. `true` when that began a pause.
-    pub(super) fn failed(&mut self, now: Timestamp, why: &'static str) -> bool {
+    /// Takes note of a failure under `schedule`. `true` when that began a pause.
+    pub(super) fn failed(
+        &mut self,
+        now: Timestamp,
+        why: &'static str,
+        schedule: &RetrySchedule,
+    ) -> bool {
         if let Some(pause) = &mut self.pause {
             // Failures of attempts that were under way when the pause began do not prolong it.
             if now >= pause.next_probe {
@@ -68,8 +76,9 @@ impl Breaker {
         if self.in_a_row < TRIP_IN_A_ROW || failed * 2 < self.seen {
             return false;
         }
-        let next_probe = now.plus(FIRST_PROBE);
-        self.pause = Some(Pause { since: now, why, next_probe, interval: FIRST_PROBE });
+        let longest = schedule.0.iter().max().copied().unwrap_or(FIRST_PROBE);
+        let interval = longest.clamp(SHORTEST_PROBE, FIRST_PROBE);
+        self.pause = Some(Pause { since: now, why, next_probe: now.plus(interval), interval });
         true
     }
 
@@ -100,6 +109,10 @@ impl Breaker {
 mod tests {
     use super::*;
 
+    fn fail(breaker: &mut Breaker, now: Timestamp) -> bool {
+        breaker.failed(now, "status", &RetrySchedule::default_schedule())
+    }
+
     fn at(seconds: u64) -> Timestamp {
         Timestamp(seconds * 1000)
     }
@@ -107,24 +120,24 @@ mod tests {
     #[test]
     fn five_in_a_row_pause_and_one_success_resumes() {
         let mut breaker = Breaker::default();
-        let tripped: Vec<_> = (0..5).map(|_| breaker.failed(at(0), "status")).collect();
+        let tripped: Vec<_> = (0..5).map(|_| fail(&mut breaker, at(0))).collect();
         assert_eq!(tripped, [false, false, false, false, true]);
         assert_eq!(breaker.next_probe(), Some(at(30)));
         assert!(breaker.succeeded());
         assert!(!breaker.is_paused());
-        assert!(!breaker.failed(at(40), "status"), "it starts with a clean slate");
+        assert!(!fail(&mut breaker, at(40)), "it starts with a clean slate");
     }
 
     #[test]
     fn probes_double_up_to_ten_minutes() {
         let mut breaker = Breaker::default();
-        (0..5).for_each(|_| drop(breaker.failed(at(0), "status")));
-        assert!(!breaker.failed(at(29), "status"));
+        (0..5).for_each(|_| drop(fail(&mut breaker, at(0))));
+        assert!(!fail(&mut breaker, at(29)));
         assert_eq!(breaker.next_probe(), Some(at(30)), "a straggler does not prolong it");
         let mut now = 30;
         let mut waits = Vec::new();
         for _ in 0..6 {
-            breaker.failed(at(now), "status");
+            fail(&mut breaker, at(now));
             let next = breaker.next_probe().unwrap().0 / 1000;
             waits.push(next - now);
             now = next;
@@ -136,7 +149,15 @@ mod tests {
     fn a_mostly_healthy_endpoint_is_given_more_time() {
         let mut breaker = Breaker::default();
         (0..20).for_each(|_| drop(breaker.succeeded()));
-        let tripped = (1..=20).find(|_| breaker.failed(at(0), "status"));
+        let tripped = (1..=20).find(|_| fail(&mut breaker, at(0)));
         assert_eq!(tripped, Some(10), "half of the last twenty");
+    }
+
+    #[test]
+    fn a_short_schedule_is_probed_as_often() {
+        let short = RetrySchedule(vec![Duration::from_secs(1), Duration::from_secs(2)]);
+        let mut breaker = Breaker::default();
+        (0..5).for_each(|_| drop(breaker.failed(at(0), "status", &short)));
+        assert_eq!(breaker.next_probe(), Some(at(2)));
     }
 }
