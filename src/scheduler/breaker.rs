@@ -2,8 +2,9 @@
 //!
 //! [`TRIP_IN_A_ROW`] failures in a row, and at least half of the last [`WINDOW`], pause it: its
 //! messages keep collecting, no attempt is counted against them, and the oldest is tried as a
-//! probe after [`FIRST_PROBE`] (or the longest wait of the schedule, when that is shorter), then
-//! after twice as long each time up to [`LAST_PROBE`]. One success resumes it. Disabling for good is the store's rule, by time alone.
+//! probe after [`FIRST_PROBE`], then after twice as long each time up to [`LAST_PROBE`]. Under a
+//! schedule that is shorter than [`FIRST_PROBE`] as a whole, its own shortest and longest wait take
+//! their place. One success resumes it. Disabling for good is the store's rule, by time alone.
 
 use std::time::Duration;
 
@@ -31,6 +32,18 @@ pub struct Pause {
     /// When the next probe may be made.
     pub next_probe: Timestamp,
     interval: Duration,
+    longest: Duration,
+}
+
+/// The first wait before a probe, and the longest.
+fn probe_waits(schedule: &RetrySchedule) -> (Duration, Duration) {
+    let (shortest, longest) = (schedule.0.iter().min(), schedule.0.iter().max());
+    match (shortest, longest) {
+        (Some(shortest), Some(longest)) if *longest < FIRST_PROBE => {
+            ((*shortest).max(SHORTEST_PROBE), (*longest).max(SHORTEST_PROBE))
+        }
+        _ => (FIRST_PROBE, LAST_PROBE),
+    }
 }
 
 /// The state of one endpoint's breaker.
@@ -65,7 +78,7 @@ impl Breaker {
         if let Some(pause) = &mut self.pause {
             // Failures of attempts that were under way when the pause began do not prolong it.
             if now >= pause.next_probe {
-                pause.interval = (pause.interval * 2).min(LAST_PROBE);
+                pause.interval = (pause.interval * 2).min(pause.longest);
                 pause.next_probe = now.plus(pause.interval);
             }
             return false;
@@ -76,9 +89,9 @@ impl Breaker {
         if self.in_a_row < TRIP_IN_A_ROW || failed * 2 < self.seen {
             return false;
         }
-        let longest = schedule.0.iter().max().copied().unwrap_or(FIRST_PROBE);
-        let interval = longest.clamp(SHORTEST_PROBE, FIRST_PROBE);
-        self.pause = Some(Pause { since: now, why, next_probe: now.plus(interval), interval });
+        let (interval, longest) = probe_waits(schedule);
+        let next_probe = now.plus(interval);
+        self.pause = Some(Pause { since: now, why, next_probe, interval, longest });
         true
     }
 
@@ -155,9 +168,15 @@ mod tests {
 
     #[test]
     fn a_short_schedule_is_probed_as_often() {
-        let short = RetrySchedule(vec![Duration::from_secs(1), Duration::from_secs(2)]);
+        let short = RetrySchedule([2, 5].map(Duration::from_secs).to_vec());
         let mut breaker = Breaker::default();
         (0..5).for_each(|_| drop(breaker.failed(at(0), "status", &short)));
-        assert_eq!(breaker.next_probe(), Some(at(2)));
+        let mut probes = Vec::new();
+        for _ in 0..3 {
+            let probe = breaker.next_probe().unwrap();
+            probes.push(probe);
+            breaker.failed(probe, "status", &short);
+        }
+        assert_eq!(probes, [at(2), at(6), at(11)]);
     }
 }
