@@ -74,7 +74,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1024, value_parser = payload)]
     pub payload: usize,
     /// Endpoints of the application; every message goes to each of them [default: 1; 1000 with --sick].
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub endpoints: Option<u32>,
     /// Each message goes to one endpoint only, in turn, by its channel.
     #[arg(long)]

@@ -31,6 +31,11 @@ pub fn own_cpu_nanos() -> u64 {
     stat(std::process::id()).map_or(0, |stat| stat.own * TICK_NANOS)
 }
 
+/// CPU time the whole machine has spent, stolen time included.
+pub fn machine_cpu_nanos() -> u64 {
+    fs::read_to_string("/proc/stat").map_or(0, |text| parse_machine(&text) * TICK_NANOS)
+}
+
 /// Resident memory of `roots` and all below them; shared pages count once for each process.
 pub fn rss_bytes(roots: &[u32]) -> u64 {
     family(roots).iter().filter_map(|pid| status_kib(*pid, "VmRSS:")).sum::<u64>() * 1024
@@ -131,6 +136,13 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
+/// user, nice, system, irq, softirq, steal: all but idle and waiting for a disk.
+fn parse_machine(text: &str) -> u64 {
+    let fields = text.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    let busy = fields.take(8).enumerate().filter(|(index, _)| !matches!(index, 3 | 4));
+    busy.filter_map(|(_, field)| field.parse::<u64>().ok()).sum()
+}
+
 fn status_kib(pid: u32, field: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
@@ -171,6 +183,13 @@ mod tests {
         assert_eq!(parse_stat(line), Some(Stat { parent: 7, own: 120, reaped: 7 }));
         assert_eq!(parse_stat("42 (a) S 7"), None);
         assert_eq!(parse_stat(""), None);
+    }
+
+    #[test]
+    fn idle_time_is_not_busy_time() {
+        assert_eq!(parse_machine("cpu  1 2 4 1000 2000 8 16 32 64 128\ncpu0 9"), 63);
+        assert_eq!(parse_machine(""), 0);
+        assert!(machine_cpu_nanos() > 0);
     }
 
     #[test]

@@ -76,6 +76,7 @@ fn runs(columns: &[(&str, &Run)]) -> String {
     add("CPU per message, µs", &|run| maybe(run.cpu_us_per_message, fine));
     add("CPU per delivery, µs", &|run| maybe(run.cpu_us_per_delivery, fine));
     add("bench CPU per message, µs", &|run| fine(run.bench_cpu_us_per_message));
+    add("others' CPU, % of a core", &|run| fine(run.other_cpu_percent));
     add("idle CPU, %", &|run| maybe(run.idle_cpu_percent, fine));
     add("RSS idle, MiB", &|run| maybe(run.idle_rss_mib, fine));
     add("RSS peak, MiB", &|run| maybe(run.peak_rss_mib, fine));

@@ -94,6 +94,9 @@ pub struct Run {
     pub cpu_us_per_delivery: Option<f64>,
     /// Load generator and receiver, on the same cores.
     pub bench_cpu_us_per_message: f64,
+    /// What everything else on the machine took during the run, as a share of one core; figures
+    /// beside a busy neighbour are worth little. With an unmeasured server, it is in here.
+    pub other_cpu_percent: f64,
     /// Share of one core before the load.
     pub idle_cpu_percent: Option<f64>,
     pub idle_rss_mib: Option<f64>,
@@ -103,7 +106,7 @@ pub struct Run {
 
 struct Idle {
     rss: u64,
-    cpu_share: f64,
+    cpu_percent: f64,
 }
 
 impl Bench {
@@ -144,15 +147,15 @@ impl Bench {
         let load = self.load(server, stage, pace, expect.run);
         let sampler = Sampler::start(&server.pids)?;
         self.receiver.open(expect);
-        let before = (process::cpu_nanos(&server.pids), process::own_cpu_nanos());
+        let before = Spent::now(server);
+        let began = Instant::now();
         let sent = load::run(self.clock, &load)?;
         self.drain(&sent);
         thread::sleep(SETTLE);
-        let cpu = process::cpu_nanos(&server.pids).saturating_sub(before.0);
-        let own = process::own_cpu_nanos().saturating_sub(before.1);
+        let spent = Spent::now(server).since(&before);
+        let took = began.elapsed();
         let peak = sampler.finish();
-        let run = self.count(server, pace, &sent, &Costs { idle, cpu, own, peak });
-        Ok(run)
+        Ok(self.count(server, pace, &sent, &Costs { idle, spent, took, peak }))
     }
 
     /// Loads without waiting for deliveries: for endpoints that refuse.
@@ -246,10 +249,11 @@ impl Bench {
             send_to_receive_us: book.latency.quantiles(),
             behind_us: pace.rate.map(|_| sent.late.quantiles()),
             drain_s: float(book.last.saturating_sub(sent.ended)) / 1e9,
-            cpu_us_per_message: per(costs.cpu, accepted).filter(|_| watched),
-            cpu_us_per_delivery: per(costs.cpu, tally.delivered).filter(|_| watched),
-            bench_cpu_us_per_message: per(costs.own, accepted).unwrap_or(0.0),
-            idle_cpu_percent: watched.then_some(costs.idle.cpu_share * 100.0),
+            cpu_us_per_message: per(costs.spent.server, accepted).filter(|_| watched),
+            cpu_us_per_delivery: per(costs.spent.server, tally.delivered).filter(|_| watched),
+            bench_cpu_us_per_message: per(costs.spent.own, accepted).unwrap_or(0.0),
+            other_cpu_percent: share(costs.spent.other(), costs.took),
+            idle_cpu_percent: watched.then_some(costs.idle.cpu_percent),
             idle_rss_mib: watched.then_some(mebibytes(costs.idle.rss)),
             peak_rss_mib: watched.then_some(mebibytes(costs.peak)),
             disk_mib: (!server.disk.is_empty()).then_some(mebibytes(disk)),
@@ -259,9 +263,38 @@ impl Bench {
 
 struct Costs {
     idle: Idle,
-    cpu: u64,
-    own: u64,
+    spent: Spent,
+    took: Duration,
     peak: u64,
+}
+
+/// CPU time in nanoseconds.
+struct Spent {
+    server: u64,
+    own: u64,
+    machine: u64,
+}
+
+impl Spent {
+    fn now(server: &Server) -> Self {
+        Self {
+            server: process::cpu_nanos(&server.pids),
+            own: process::own_cpu_nanos(),
+            machine: process::machine_cpu_nanos(),
+        }
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            server: self.server.saturating_sub(before.server),
+            own: self.own.saturating_sub(before.own),
+            machine: self.machine.saturating_sub(before.machine),
+        }
+    }
+
+    fn other(&self) -> u64 {
+        self.machine.saturating_sub(self.server + self.own)
+    }
 }
 
 impl Run {
@@ -298,7 +331,12 @@ fn idle(server: &Server) -> Idle {
     let before = process::cpu_nanos(&server.pids);
     let began = Instant::now();
     thread::sleep(IDLE);
-    let spent = Duration::from_nanos(process::cpu_nanos(&server.pids).saturating_sub(before));
-    let cpu_share = spent.as_secs_f64() / began.elapsed().as_secs_f64();
-    Idle { rss: process::rss_bytes(&server.pids), cpu_share }
+    let spent = process::cpu_nanos(&server.pids).saturating_sub(before);
+    let cpu_percent = share(spent, began.elapsed());
+    Idle { rss: process::rss_bytes(&server.pids), cpu_percent }
+}
+
+/// CPU time as a percentage of one core.
+fn share(nanos: u64, of: Duration) -> f64 {
+    float(nanos) / 1e7 / of.as_secs_f64().max(f64::EPSILON)
 }
