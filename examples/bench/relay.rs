@@ -11,8 +11,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 
 use anyhow::{Context as _, Result};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -198,8 +196,9 @@ impl Relay {
             }
         };
         let id = self.next_id("ep");
-        let Ok(endpoint) = Endpoint::new(&new.url) else {
-            return refuse(StatusCode::UNPROCESSABLE_ENTITY, "value_error", "bad url");
+        let shard = self.ids.fetch_add(1, Ordering::Relaxed);
+        let Ok(endpoint) = Endpoint::new(new.url.clone(), shard) else {
+            return refuse(StatusCode::INTERNAL_SERVER_ERROR, "generic_error", "no random bytes");
         };
         let endpoint = Arc::new(endpoint);
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
@@ -220,10 +219,7 @@ impl Relay {
     fn secret(&self, app: &str, id: &str) -> Response {
         let apps = self.apps.read().unwrap_or_else(PoisonError::into_inner);
         match apps.get(app).and_then(|app| app.by_id.get(id)) {
-            Some(endpoint) => {
-                let key = format!("whsec_{}", BASE64_STANDARD.encode(endpoint.key));
-                answer(StatusCode::OK, &json!({"key": key}))
-            }
+            Some(endpoint) => answer(StatusCode::OK, &json!({"key": endpoint.key.to_text()})),
             None => refuse(StatusCode::NOT_FOUND, "not_found", "Entity not found"),
         }
     }

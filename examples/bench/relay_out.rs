@@ -1,45 +1,36 @@
-//! The relay's way out: a bounded queue, a pool of threads, ureq tuned as the daemon's is.
+//! The relay's way out: a bounded queue and a pool of threads that make the daemon's own attempts.
+//!
+//! The same deliverer, so that transport and signature are tuned alike and what differs is what
+//! the daemon keeps, schedules and records.
 use std::collections::VecDeque;
-use std::io::Read as _;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
-use sha2::Sha256;
+use posthaste::delivery::{self, AddressPolicy, Deliverer, DeliveryConfig, Trust};
+use posthaste::model::secret::SigningKey;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use ureq::http::{Request, Uri, header};
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, config::Config};
 
-/// Jobs that may wait; a POST past it waits for a place.
-const QUEUE_LIMIT: usize = 1024;
+/// Jobs that may wait; a POST past it waits for a place. The queue is the latency at full load.
+const QUEUE_LIMIT: usize = 256;
 /// Over the whole of one request, as the daemon's default.
 const TIMEOUT: Duration = Duration::from_secs(15);
-const BUFFER: usize = 8 * 1024;
-/// Of an answer's body.
-const MAX_ANSWER: u64 = 16 * 1024;
 
 pub struct Endpoint {
-    uri: Uri,
-    pub key: [u8; 24],
-    /// Keyed once, cloned for each signature.
-    mac: Hmac<Sha256>,
+    url: String,
+    pub key: SigningKey,
+    /// The same for all attempts to it.
+    shard: u64,
 }
 
 impl Endpoint {
-    pub fn new(url: &str) -> Result<Self> {
-        let mut key = [0; 24];
-        getrandom::fill(&mut key).ok().context("no random bytes")?;
-        let mac = Hmac::new_from_slice(&key).context("an HMAC key")?;
-        Ok(Self { uri: url.parse().context("a URL")?, key, mac })
+    pub fn new(url: String, shard: u64) -> Result<Self> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).ok().context("no random bytes")?;
+        Ok(Self { url, key: SigningKey::symmetric_from_random(random), shard })
     }
 }
 
@@ -70,12 +61,13 @@ struct Queue {
 
 impl Outgoing {
     pub fn start(threads: usize) -> Result<Self> {
+        let deliverer = Arc::new(deliverer(threads)?);
         let shared = Arc::new(Shared { queue: Mutex::default(), ready: Condvar::new() });
         for number in 0..threads {
-            let shared = Arc::clone(&shared);
+            let (shared, deliverer) = (Arc::clone(&shared), Arc::clone(&deliverer));
             thread::Builder::new()
                 .name(format!("relay-{number:03}"))
-                .spawn(move || work(&shared))
+                .spawn(move || work(&shared, &deliverer))
                 .context("start a relay thread")?;
         }
         Ok(Self { shared, places: Arc::new(Semaphore::new(QUEUE_LIMIT)) })
@@ -96,10 +88,7 @@ impl Outgoing {
     }
 }
 
-/// One thread with an agent of its own: no lock is shared and its connection stays warm.
-fn work(shared: &Shared) {
-    let agent = agent();
-    let mut answer = Vec::with_capacity(BUFFER);
+fn work(shared: &Shared, deliverer: &Deliverer) {
     loop {
         let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let job = loop {
@@ -113,63 +102,30 @@ fn work(shared: &Shared) {
         };
         drop(queue);
         // Nothing is kept and nothing is tried again: a failure shows as missing.
-        deliver(&agent, &job, &mut answer).ok();
+        deliverer.attempt(&delivery::Job {
+            url: &job.endpoint.url,
+            message_id: &job.id,
+            timestamp_secs: Timestamp::now().as_second().unsigned_abs(),
+            attempt: 1,
+            next_retry: None,
+            body: &job.payload,
+            content_type: "application/json",
+            keys: &[&job.endpoint.key],
+            headers: &[],
+            shard: job.endpoint.shard,
+        });
     }
 }
 
-fn deliver(agent: &Agent, job: &Job, answer: &mut Vec<u8>) -> Result<()> {
-    let at = Timestamp::now().as_second().to_string();
-    let mut mac = job.endpoint.mac.clone();
-    for part in [job.id.as_bytes(), b".", at.as_bytes(), b".", &job.payload] {
-        mac.update(part);
-    }
-    let signature = format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()));
-    let request = Request::post(job.endpoint.uri.clone())
-        .header(header::CONTENT_TYPE, "application/json")
-        .header("webhook-id", &*job.id)
-        .header("webhook-timestamp", &at)
-        .header("webhook-signature", &signature)
-        .header("svix-id", &*job.id)
-        .header("svix-timestamp", &at)
-        .header("svix-signature", &signature)
-        .body(&job.payload[..])?;
-    let response = agent.run(request)?;
-    answer.clear();
-    // Read to its end, so that the connection can be used again.
-    response.into_body().into_reader().take(MAX_ANSWER).read_to_end(answer)?;
-    Ok(())
-}
-
-fn agent() -> Agent {
-    let config = Config::builder()
-        .timeout_global(Some(TIMEOUT))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(None)
-        .input_buffer_size(BUFFER)
-        .output_buffer_size(BUFFER)
-        .accept("")
-        .accept_encoding("identity")
-        .user_agent("Posthaste-Relay/0")
-        .build();
-    Agent::with_parts(config, DefaultConnector::default(), Literal)
-}
-
-/// Resolves literal addresses only: with a timeout set, ureq's own starts a thread for each.
-#[derive(Debug)]
-struct Literal;
-
-impl Resolver for Literal {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        _config: &Config,
-        _timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let ip: IpAddr = host.parse().map_err(|_| ureq::Error::HostNotFound)?;
-        let mut found = self.empty();
-        found.push(SocketAddr::new(ip, uri.port_u16().unwrap_or(80)));
-        Ok(found)
-    }
+fn deliverer(threads: usize) -> Result<Deliverer> {
+    let loopback = "127.0.0.0/8".parse().context("the loopback network")?;
+    let config = DeliveryConfig {
+        timeout: TIMEOUT,
+        policy: AddressPolicy { allow: vec![loopback] },
+        https_only: false,
+        proxy: None,
+        trust: Trust::default(),
+        idle_per_endpoint: threads,
+    };
+    Deliverer::new(config).context("make a deliverer")
 }

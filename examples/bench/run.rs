@@ -152,10 +152,10 @@ impl Bench {
         let sent = load::run(self.clock, &load)?;
         self.drain(&sent);
         thread::sleep(SETTLE);
-        let spent = Spent::now(server).since(&before);
+        let costs = Spent::now(server).since(&before);
         let took = began.elapsed();
         let peak = sampler.finish();
-        Ok(self.count(server, pace, &sent, &Costs { idle, spent, took, peak }))
+        Ok(self.count(server, pace, &sent, &Costs { idle, spent: costs, took, peak }))
     }
 
     /// Loads without waiting for deliveries: for endpoints that refuse.

@@ -1,1 +1,14 @@
-//! Integration tests.
+//! Integration tests: one file per feature, against the real binary on free ports of loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests are tests"
+)]
+
+mod binary;
+mod cli;
+mod receivers;
+mod tidy;

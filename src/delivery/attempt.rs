@@ -1,0 +1,280 @@
+//! One attempt: check the URL, sign, send, read the answer, say what it means.
+//!
+//! This is the whole of the module's work put together. The scheduler's worker threads call
+//! [`Deliverer::attempt`]; it blocks for at most the timeout and never panics.
+
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ureq::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use ureq::{Agent, Body};
+
+use super::classify::{client_failure, retry_after, status_failure};
+use super::connect::Dialler;
+use super::guard::AddressPolicy;
+use super::headers::check_custom_header;
+use super::proxy::Proxy;
+use super::resolver::{Deferred, Lookup, Names, SystemLookup};
+use super::tls::{Trust, TrustError, client_config};
+use super::trace;
+use super::url::check_url;
+use super::wire::{MAX_AGE, MAX_HEADER_BYTES};
+use crate::model::outcome::{Failure, MAX_KEPT_BODY, Outcome, Phase};
+use crate::model::secret::SigningKey;
+use crate::signature::sign;
+
+/// The most header fields of an answer.
+pub const MAX_ANSWER_FIELDS: usize = 64;
+/// How many connection pools there are. An endpoint always uses the same one, so that threads
+/// of different endpoints rarely wait for each other's lock.
+const SHARDS: usize = 32;
+/// The most idle connections of a shard; it bounds idle sockets to 1,024 in all.
+const IDLE_PER_SHARD: usize = 32;
+/// What we call ourselves.
+const USER_AGENT: &str = concat!("Posthaste/", env!("CARGO_PKG_VERSION"));
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const SVIX_ID: HeaderName = HeaderName::from_static("svix-id");
+const SVIX_TIMESTAMP: HeaderName = HeaderName::from_static("svix-timestamp");
+const SVIX_SIGNATURE: HeaderName = HeaderName::from_static("svix-signature");
+const ATTEMPT: HeaderName = HeaderName::from_static("posthaste-attempt");
+const NEXT_RETRY: HeaderName = HeaderName::from_static("posthaste-next-retry");
+
+/// The settings of all attempts.
+#[derive(Debug, Clone)]
+pub struct DeliveryConfig {
+    /// The total time of an attempt: look-up, connection, TLS, request, answer with its body.
+    pub timeout: Duration,
+    /// What may be dialled.
+    pub policy: AddressPolicy,
+    /// Refuse `http` URLs.
+    pub https_only: bool,
+    /// The operator's proxy.
+    pub proxy: Option<Proxy>,
+    /// Extra authorities and our own certificate.
+    pub trust: Trust,
+    /// How many idle connections to keep for an endpoint: as many as it may have in flight.
+    pub idle_per_endpoint: usize,
+}
+
+/// One attempt to make.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// Where to.
+    pub url: &'a str,
+    /// Id of the message; the same for every attempt.
+    pub message_id: &'a str,
+    /// Unix time of this attempt, in seconds.
+    pub timestamp_secs: u64,
+    /// Number of this attempt, from 1.
+    pub attempt: u32,
+    /// Unix time of the next attempt, should this one fail, in seconds.
+    pub next_retry: Option<u64>,
+    /// The payload, sent as it is.
+    pub body: &'a [u8],
+    /// Its content type.
+    pub content_type: &'a str,
+    /// The endpoint's live secrets, current first.
+    pub keys: &'a [&'a SigningKey],
+    /// The endpoint's custom headers.
+    pub headers: &'a [(String, String)],
+    /// A number that is the same for all attempts to an endpoint.
+    pub shard: u64,
+}
+
+/// Makes attempts. Shared by all worker threads.
+#[derive(Debug)]
+pub struct Deliverer {
+    config: DeliveryConfig,
+    agents: Vec<Agent>,
+}
+
+impl Deliverer {
+    /// A deliverer that looks names up with the system's resolver.
+    pub fn new(config: DeliveryConfig) -> Result<Self, TrustError> {
+        Self::with_lookup(config, Arc::new(SystemLookup))
+    }
+
+    /// A deliverer with a look-up of one's own.
+    pub fn with_lookup(
+        config: DeliveryConfig,
+        lookup: Arc<dyn Lookup>,
+    ) -> Result<Self, TrustError> {
+        let names = Arc::new(Names::new(config.policy.clone(), lookup));
+        let tls = client_config(&config.trust)?;
+        let proxy = config.proxy.clone().map(Arc::new);
+        let agent = |_| {
+            let dialler =
+                Dialler { names: Arc::clone(&names), tls: Arc::clone(&tls), proxy: proxy.clone() };
+            Agent::with_parts(client_settings(config.idle_per_endpoint), dialler, Deferred)
+        };
+        let agents = (0..SHARDS).map(agent).collect();
+        Ok(Self { config, agents })
+    }
+
+    /// Makes one attempt. Whatever happens to it is in the [`Outcome`].
+    pub fn attempt(&self, job: &Job<'_>) -> Outcome {
+        let start = Instant::now();
+        let answer =
+            catch_unwind(AssertUnwindSafe(|| self.answer(job, start + self.config.timeout)))
+                .unwrap_or_else(|_| {
+                    let detail = "a panic during the attempt".to_owned();
+                    Err(Failure::Internal { detail })
+                });
+        trace::end();
+        let duration = start.elapsed();
+        match answer {
+            Ok(answer) => Outcome { duration, ..answer },
+            Err(failure) => Outcome::failed(failure, duration),
+        }
+    }
+
+    fn answer(&self, job: &Job<'_>, deadline: Instant) -> Result<Outcome, Failure> {
+        let url = check_url(job.url, self.config.https_only, &self.config.policy)?;
+        let shard = usize::try_from(job.shard % SHARDS as u64).unwrap_or_default();
+        let agent = self.agents.get(shard).ok_or_else(|| internal("no such shard"))?;
+        let send = |connection| {
+            trace::begin(deadline);
+            exchange(agent, url.as_str(), job, connection)
+        };
+        match send(Connection::PooledOrNew) {
+            Err(Failure::ConnectionClosed { .. }) if was_stale() => send(Connection::New),
+            done => done,
+        }
+    }
+}
+
+/// True when the request met a pooled connection that the receiver was closing: not a byte of an
+/// answer came. Any other request that was cut off may have been acted upon, and is left to the
+/// schedule.
+fn was_stale() -> bool {
+    let trace = trace::current();
+    !trace.fresh && !trace.answered
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Connection {
+    PooledOrNew,
+    New,
+}
+
+fn client_settings(idle_per_endpoint: usize) -> ureq::config::Config {
+    Agent::config_builder()
+        .proxy(None)
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .user_agent(USER_AGENT)
+        .accept_encoding("identity")
+        .max_response_header_size(MAX_HEADER_BYTES)
+        .max_idle_connections(IDLE_PER_SHARD.max(idle_per_endpoint))
+        .max_idle_connections_per_host(idle_per_endpoint)
+        .max_idle_age(MAX_AGE)
+        .build()
+}
+
+/// Sends the request and reads the answer.
+fn exchange(
+    agent: &Agent,
+    url: &str,
+    job: &Job<'_>,
+    connection: Connection,
+) -> Result<Outcome, Failure> {
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(url)
+        .body(job.body)
+        .map_err(|e| Failure::BadUrl { detail: e.to_string() })?;
+    *request.headers_mut() = headers_of(job)?;
+    if connection == Connection::New {
+        // No idle connection is young enough for this.
+        let settings = agent.configure_request(request).max_idle_age(Duration::ZERO);
+        request = settings.build();
+    }
+    let failed = |error| client_failure(error, trace::current().phase);
+    let response = agent.run(request).map_err(failed)?;
+    if response.headers().len() > MAX_ANSWER_FIELDS {
+        return Err(Failure::TooLarge);
+    }
+    Ok(read_answer(response, job.timestamp_secs))
+}
+
+/// What the answer means. Its body is read up to the limit; then the connection is dropped.
+fn read_answer(response: Response<Body>, now_secs: u64) -> Outcome {
+    trace::update(|it| it.phase = Phase::Body);
+    let status = response.status().as_u16();
+    let location = response.headers().get(LOCATION).map(HeaderValue::as_bytes);
+    let refused = status_failure(status, location);
+    let wait = response.headers().get(RETRY_AFTER).filter(|_| refused.is_some());
+    let wait = wait.and_then(|value| retry_after(value.as_bytes(), now_secs));
+    let mut body = Vec::new();
+    let cut_short = read_body(response.into_body(), &mut body).err();
+    Outcome {
+        status: Some(status),
+        body,
+        retry_after: wait,
+        // What the status says is known and comes first. A 2xx counts only with its whole body,
+        // else a receiver could hold a thread for the whole deadline and be called healthy.
+        failure: refused.or(cut_short),
+        duration: Duration::ZERO,
+    }
+}
+
+fn read_body(body: Body, kept: &mut Vec<u8>) -> Result<(), Failure> {
+    let mut reader = body.into_reader();
+    let mut chunk = [0; 4096];
+    while kept.len() < MAX_KEPT_BODY {
+        let most = chunk.len().min(MAX_KEPT_BODY - kept.len());
+        let n = reader
+            .read(chunk.get_mut(..most).unwrap_or_default())
+            .map_err(|e| client_failure(e.into(), Phase::Body))?;
+        match chunk.get(..n) {
+            None | Some([]) => break,
+            Some(read) => kept.extend_from_slice(read),
+        }
+    }
+    Ok(())
+}
+
+/// The headers of the request: the endpoint's own first, then ours, which nothing replaces.
+fn headers_of(job: &Job<'_>) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::with_capacity(16 + job.headers.len());
+    for (name, value) in job.headers {
+        if check_custom_header(name, value).is_err() {
+            continue;
+        }
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+            headers.append(name, value);
+        }
+    }
+    let id = value_of(job.message_id)?;
+    let timestamp = HeaderValue::from(job.timestamp_secs);
+    headers.insert(CONTENT_TYPE, value_of(job.content_type)?);
+    headers.insert(WEBHOOK_ID, id.clone());
+    headers.insert(WEBHOOK_TIMESTAMP, timestamp.clone());
+    headers.insert(SVIX_ID, id);
+    headers.insert(SVIX_TIMESTAMP, timestamp);
+    if !job.keys.is_empty() {
+        let signature = sign(job.keys, job.message_id, job.timestamp_secs, job.body);
+        let signature = HeaderValue::try_from(signature).map_err(|e| internal(&e.to_string()))?;
+        headers.insert(WEBHOOK_SIGNATURE, signature.clone());
+        headers.insert(SVIX_SIGNATURE, signature);
+    }
+    headers.insert(ATTEMPT, HeaderValue::from(job.attempt));
+    if let Some(next) = job.next_retry {
+        headers.insert(NEXT_RETRY, HeaderValue::from(next));
+    }
+    Ok(headers)
+}
+
+fn value_of(text: &str) -> Result<HeaderValue, Failure> {
+    HeaderValue::from_str(text).map_err(|_| internal(&format!("{text:?} cannot be in a header")))
+}
+
+fn internal(detail: &str) -> Failure {
+    Failure::Internal { detail: detail.to_owned() }
+}

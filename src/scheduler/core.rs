@@ -1,0 +1,395 @@
+//! The decision function: `step(state, now, event) -> commands`. Pure: no clock, no chance, no
+//! store, no threads. The shell around it does what the commands say and tells it what happened.
+//!
+//! What it decides: which due delivery runs next (round-robin over endpoints, under the limits),
+//! when rows are read from the store, and what a finished attempt means (counted or not, tried
+//! again when).
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::breaker::Pause;
+use super::judge;
+use super::lane::{LANE_BUFFER, Lane, Task};
+use super::offline::Network;
+use crate::model::clock::Timestamp;
+use crate::model::delivery::QueueKey;
+use crate::model::endpoint::SharedEndpoint;
+use crate::model::id::EndpointId;
+use crate::model::outcome::Outcome;
+use crate::model::retry::RetrySchedule;
+use crate::store::attempts::AttemptResult;
+use crate::store::events::{Accepted, Events, Recorded};
+use crate::store::queue::Head;
+
+/// Rows read from the store for one endpoint at a time.
+pub const REFILL_ROWS: usize = 32;
+/// Rows kept in memory over all endpoints; past it fresh messages are read back when it is their
+/// turn.
+pub const TOTAL_BUFFER: usize = 16 * 1024;
+/// Bytes of payload kept in memory for them.
+pub const TOTAL_BUFFER_BYTES: usize = 8 * 1024 * 1024;
+
+/// The limits it decides under.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Attempts running at once, over all endpoints.
+    pub max_in_flight: usize,
+    /// Attempts running at once for one endpoint.
+    pub per_endpoint: usize,
+    /// Waits between tries, where nothing else is said.
+    pub schedule: RetrySchedule,
+}
+
+/// An attempt that was made.
+#[derive(Debug)]
+pub struct Finished {
+    /// For which delivery.
+    pub task: Task,
+    /// The endpoint as it was when the attempt was made.
+    pub endpoint: SharedEndpoint,
+    /// What came back. `None`: there was nothing to send, the message is gone.
+    pub outcome: Option<Outcome>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// The event type's own schedule.
+    pub schedule: Option<RetrySchedule>,
+    /// Between 0 and 1: the jitter of the next try.
+    pub chance: f64,
+}
+
+/// Everything that can make the scheduler move.
+#[derive(Debug)]
+pub enum Event {
+    /// A group was committed.
+    Committed(Events),
+    /// An endpoint's state now, and when the first row of its queue may be tried.
+    Endpoint(EndpointId, Option<SharedEndpoint>, Option<Timestamp>),
+    /// Rows that were asked for with [`Command::Refill`].
+    Loaded(EndpointId, Head),
+    /// An attempt was made.
+    Finished(Box<Finished>),
+    /// Time passed.
+    Tick,
+    /// Start nothing more.
+    Stop,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Command {
+    /// Make an attempt.
+    Run(Task, SharedEndpoint),
+    /// Read up to [`REFILL_ROWS`] due rows that are not held (see [`State::held`]).
+    Refill(EndpointId),
+    /// Record an attempt.
+    Record(Box<AttemptResult>),
+    /// Remove a queue row that leads to no message.
+    Drop(QueueKey),
+    /// Look the endpoint up again and come back with [`Event::Endpoint`].
+    Look(EndpointId),
+    /// An endpoint was paused or resumed: tell people.
+    Paused(EndpointId, Option<Pause>),
+    /// The daemon went offline (`true`) or came back.
+    Offline(bool),
+}
+
+/// Everything the scheduler remembers.
+#[derive(Debug)]
+pub struct State {
+    pub(super) limits: Limits,
+    pub(super) lanes: HashMap<EndpointId, Lane>,
+    round: VecDeque<EndpointId>,
+    /// Ready, but the slow lane is full.
+    parked: VecDeque<EndpointId>,
+    wakes: BTreeSet<(Timestamp, EndpointId)>,
+    pub(super) in_flight: usize,
+    pub(super) slow_in_flight: usize,
+    pub(super) buffered: usize,
+    pub(super) buffered_bytes: usize,
+    pub(super) network: Network,
+    stopping: bool,
+}
+
+impl State {
+    /// Nothing known, nothing running.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            lanes: HashMap::new(),
+            round: VecDeque::new(),
+            parked: VecDeque::new(),
+            wakes: BTreeSet::new(),
+            in_flight: 0,
+            slow_in_flight: 0,
+            buffered: 0,
+            buffered_bytes: 0,
+            network: Network::default(),
+            stopping: false,
+        }
+    }
+
+    /// Takes an event in. What it leads to is in `out`, in order. Call [`State::dispatch`] after
+    /// a bunch of events.
+    pub fn step(&mut self, now: Timestamp, event: Event, out: &mut Vec<Command>) {
+        match event {
+            Event::Committed(events) => self.committed(now, events, out),
+            Event::Endpoint(id, endpoint, first) => self.endpoint(now, id, endpoint, first),
+            Event::Loaded(id, head) => self.loaded(now, id, head),
+            Event::Finished(finished) => judge::finished(self, now, *finished, out),
+            Event::Tick => {}
+            Event::Stop => self.stopping = true,
+        }
+    }
+
+    /// Starts what may be started, and asks for what must be read first.
+    pub fn dispatch(&mut self, now: Timestamp, out: &mut Vec<Command>) {
+        self.wake(now);
+        let mut progress = true;
+        while progress {
+            progress = false;
+            for _ in 0..self.round.len() {
+                let full = self.in_flight >= self.limits.max_in_flight;
+                if self.stopping || full || !self.network.may_try(now) {
+                    return;
+                }
+                let Some(id) = self.round.pop_front() else { return };
+                progress |= self.run_one(now, id, out);
+            }
+        }
+    }
+
+    /// When [`State::dispatch`] has to be called next if nothing happens.
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        let lanes = self.wakes.first().map(|(at, _)| *at);
+        match self.network.next_probe() {
+            Some(probe) if !self.round.is_empty() => Some(lanes.map_or(probe, |at| at.min(probe))),
+            _ => lanes,
+        }
+    }
+
+    /// Rows of this endpoint that must not be read again.
+    pub fn held(&self, id: EndpointId) -> Option<&std::collections::HashSet<QueueKey>> {
+        self.lanes.get(&id).map(|lane| &lane.held)
+    }
+
+    /// Attempts that are being made.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Whether nothing runs and nothing waits to be recorded.
+    pub fn is_settled(&self) -> bool {
+        self.in_flight == 0 && self.lanes.values().all(|l| l.held.len() == l.buffer.len())
+    }
+
+    fn committed(&mut self, now: Timestamp, events: Events, out: &mut Vec<Command>) {
+        for accepted in events.accepted {
+            self.accepted(now, accepted);
+        }
+        for recorded in events.recorded {
+            self.recorded(now, &recorded);
+        }
+        for key in events.queued {
+            match self.lanes.get_mut(&key.endpoint) {
+                Some(lane) => {
+                    lane.note_stored(key.due);
+                    self.settle(now, key.endpoint);
+                }
+                None => out.push(Command::Look(key.endpoint)),
+            }
+        }
+        for id in events.changed {
+            out.push(Command::Look(id));
+        }
+    }
+
+    fn accepted(&mut self, now: Timestamp, accepted: Accepted) {
+        let Accepted { message, payload, deliveries } = accepted;
+        for (row, endpoint) in deliveries {
+            let id = endpoint.id;
+            let fits = self.buffered < TOTAL_BUFFER
+                && self.buffered_bytes + payload.len() <= TOTAL_BUFFER_BYTES;
+            let lane = self.lanes.entry(id).or_insert_with(|| Lane::new(endpoint));
+            if lane.held.contains(&row.key) {
+                continue;
+            }
+            let is_first = !lane.is_spilled(now) && lane.buffer.len() < LANE_BUFFER;
+            if fits && is_first && row.not_before <= now && lane.endpoint.is_active() {
+                let content = Some((Arc::clone(&message), payload.clone()));
+                let task = Task { row, content, slow: false };
+                self.buffered += 1;
+                self.buffered_bytes += task.bytes();
+                lane.held.insert(row.key);
+                lane.buffer.push_back(task);
+            } else {
+                lane.note_stored(row.not_before);
+            }
+            self.settle(now, id);
+        }
+    }
+
+    fn recorded(&mut self, now: Timestamp, recorded: &Recorded) {
+        let id = recorded.key.endpoint;
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        lane.held.remove(&recorded.key);
+        if let Some(next) = recorded.next {
+            lane.note_stored(next);
+        }
+        self.settle(now, id);
+    }
+
+    fn endpoint(
+        &mut self,
+        now: Timestamp,
+        id: EndpointId,
+        endpoint: Option<SharedEndpoint>,
+        first: Option<Timestamp>,
+    ) {
+        let Some(endpoint) = endpoint.filter(|e| e.is_active()) else {
+            self.forget(id);
+            return;
+        };
+        let lane =
+            self.lanes.entry(id).or_insert_with(|| Lane::new(SharedEndpoint::clone(&endpoint)));
+        lane.throttle.set_rate(endpoint.throttle_rate);
+        let was_ordered = lane.endpoint.ordered;
+        lane.endpoint = endpoint;
+        if let Some(first) = first {
+            lane.note_stored(first);
+        }
+        if lane.endpoint.ordered && !was_ordered {
+            self.unbuffer(id, now);
+        }
+        self.settle(now, id);
+    }
+
+    /// The endpoint takes nothing more: what waits in memory goes, what runs is still recorded.
+    fn forget(&mut self, id: EndpointId) {
+        self.unbuffer(id, Timestamp(0));
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            let mut endpoint = crate::model::endpoint::Endpoint::clone(&lane.endpoint);
+            endpoint.deleted = true;
+            lane.endpoint = SharedEndpoint::new(endpoint);
+            lane.stored = None;
+            lane.breaker = super::breaker::Breaker::default();
+            self.settle(Timestamp(0), id);
+        }
+    }
+
+    /// Gives buffered rows back to the store.
+    fn unbuffer(&mut self, id: EndpointId, now: Timestamp) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        for task in std::mem::take(&mut lane.buffer) {
+            self.buffered -= 1;
+            self.buffered_bytes -= task.bytes();
+            lane.held.remove(&task.row.key);
+            lane.note_stored(now);
+        }
+    }
+
+    fn loaded(&mut self, now: Timestamp, id: EndpointId, head: Head) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        lane.loading = false;
+        lane.stored = head.next;
+        if lane.endpoint.is_active() {
+            for row in head.rows {
+                if lane.held.insert(row.key) {
+                    self.buffered += 1;
+                    lane.buffer.push_back(Task { row, content: None, slow: false });
+                }
+            }
+        }
+        self.settle(now, id);
+    }
+
+    /// Puts a lane where it belongs after it changed: into the round, among the wake-ups, or out.
+    pub(super) fn settle(&mut self, now: Timestamp, id: EndpointId) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let gated = lane.blocked_until.is_some_and(|until| until > now)
+            || lane.breaker.next_probe().is_some_and(|probe| probe > now);
+        let ready = lane.has_work(now)
+            && !gated
+            && !lane.loading
+            && !lane.is_awaiting_record()
+            && lane.running < lane.allowed(self.limits.per_endpoint);
+        if ready && !lane.in_round {
+            lane.in_round = true;
+            self.round.push_back(id);
+        }
+        let wake = if ready { None } else { lane.next_wake(now) };
+        if wake != lane.wake {
+            if let Some(old) = lane.wake {
+                self.wakes.remove(&(old, id));
+            }
+            if let Some(new) = wake {
+                self.wakes.insert((new, id));
+            }
+            lane.wake = wake;
+        }
+        if lane.is_idle() && !lane.in_round {
+            self.lanes.remove(&id);
+        }
+    }
+
+    /// A place in the slow lane is free again.
+    pub(super) fn leave_slow_lane(&mut self) {
+        self.slow_in_flight -= 1;
+        self.round.append(&mut self.parked);
+    }
+
+    fn wake(&mut self, now: Timestamp) {
+        while let Some((at, id)) = self.wakes.first().copied().filter(|(at, _)| *at <= now) {
+            self.wakes.remove(&(at, id));
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.wake = None;
+            }
+            self.settle(now, id);
+        }
+    }
+
+    /// Gives a lane its turn. `true` when it started something.
+    fn run_one(&mut self, now: Timestamp, id: EndpointId, out: &mut Vec<Command>) -> bool {
+        let slow_full = self.slow_in_flight >= (self.limits.max_in_flight / 4).max(1);
+        let Some(lane) = self.lanes.get_mut(&id) else { return false };
+        lane.in_round = false;
+        if !lane.has_work(now) || lane.loading || lane.is_awaiting_record() {
+            self.settle(now, id);
+            return false;
+        }
+        if lane.running >= lane.allowed(self.limits.per_endpoint) {
+            // Whatever finishes puts it back.
+            return false;
+        }
+        if lane.slow && slow_full {
+            // Comes back when something slow finishes.
+            lane.in_round = true;
+            self.parked.push_back(id);
+            return false;
+        }
+        if lane.buffer.is_empty() {
+            lane.loading = true;
+            out.push(Command::Refill(id));
+            return false;
+        }
+        if !lane.throttle.take(now) {
+            self.settle(now, id);
+            return false;
+        }
+        let Some(mut task) = lane.buffer.pop_front() else { return false };
+        self.buffered -= 1;
+        self.buffered_bytes -= task.bytes();
+        lane.running += 1;
+        self.in_flight += 1;
+        task.slow = lane.slow;
+        self.slow_in_flight += usize::from(lane.slow);
+        self.network.tried(now);
+        out.push(Command::Run(task, SharedEndpoint::clone(&lane.endpoint)));
+        self.settle(now, id);
+        true
+    }
+}
+
+/// How long the shell may sleep at most: a step of the wall clock is noticed by then.
+pub const LONGEST_SLEEP: Duration = Duration::from_secs(60);

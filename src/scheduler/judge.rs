@@ -1,0 +1,119 @@
+//! What a finished attempt means: for its delivery, its endpoint, and our own network.
+
+use super::core::{Command, Finished, State};
+use super::offline::{Blame, SUSPECT_WAIT};
+use crate::model::clock::Timestamp;
+use crate::model::delivery::{Trigger, Verdict};
+use crate::model::outcome::{Failure, Outcome};
+use crate::model::retry::{Hints, next_try};
+use crate::store::attempts::AttemptResult;
+
+/// The status that says: nothing more, ever.
+const GONE: u16 = 410;
+
+/// Takes a finished attempt in.
+pub(super) fn finished(state: &mut State, now: Timestamp, done: Finished, out: &mut Vec<Command>) {
+    let id = done.endpoint.id;
+    state.in_flight -= 1;
+    let Some(lane) = state.lanes.get_mut(&id) else { return };
+    lane.running -= 1;
+    if done.task.slow {
+        state.leave_slow_lane();
+    }
+    let Some(outcome) = &done.outcome else {
+        out.push(Command::Drop(done.task.row.key));
+        state.settle(now, id);
+        return;
+    };
+    let verdict = judge(state, now, &done, outcome, out);
+    match verdict {
+        Some((verdict, blames_endpoint)) => {
+            out.push(Command::Record(Box::new(result(done, verdict, blames_endpoint))));
+        }
+        None => {
+            // Not even recorded: the row is where it was, and free again.
+            if let Some(lane) = state.lanes.get_mut(&id) {
+                lane.held.remove(&done.task.row.key);
+                lane.note_stored(now);
+            }
+        }
+    }
+    state.settle(now, id);
+}
+
+/// The verdict and whether it counts against the endpoint; `None` when the attempt is as if it
+/// had not been.
+fn judge(
+    state: &mut State,
+    now: Timestamp,
+    done: &Finished,
+    outcome: &Outcome,
+    out: &mut Vec<Command>,
+) -> Option<(Verdict, bool)> {
+    let id = done.endpoint.id;
+    let was_offline = state.network.offline_since().is_some();
+    let lane = state.lanes.get_mut(&id)?;
+    lane.slow = outcome.is_timeout() && !outcome.is_network_down();
+    if outcome.is_network_down() {
+        let since = *lane.network_since.get_or_insert(now);
+        if state.network.failure(since, now) == Blame::Unclear {
+            lane.blocked_until = Some(now.plus(SUSPECT_WAIT));
+            let is_offline = state.network.offline_since().is_some();
+            if is_offline && !was_offline {
+                out.push(Command::Offline(true));
+            }
+            return (!was_offline).then_some((Verdict::Hold, false));
+        }
+    } else {
+        lane.network_since = None;
+        if state.network.contact(now) {
+            out.push(Command::Offline(false));
+        }
+    }
+    let lane = state.lanes.get_mut(&id)?;
+    if outcome.is_success() {
+        lane.blocked_until = None;
+        if lane.breaker.succeeded() {
+            out.push(Command::Paused(id, None));
+        }
+        return Some((Verdict::Succeeded, true));
+    }
+    let was_paused = lane.breaker.is_paused();
+    let code = outcome.failure.as_ref().map_or("", Failure::code);
+    if lane.breaker.failed(now, code) || was_paused {
+        out.push(Command::Paused(id, lane.breaker.pause()));
+    }
+    let scheduled = done.task.row.trigger == Trigger::Scheduled;
+    if was_paused && scheduled && outcome.status != Some(GONE) {
+        return Some((Verdict::Hold, true));
+    }
+    let schedule = done.schedule.as_ref().unwrap_or(&state.limits.schedule);
+    let hints = Hints { retry_after: outcome.retry_after, overloaded: outcome.slows_down() };
+    let next = next_try(schedule, done.task.row.attempt, now, hints, done.chance);
+    Some((next.map_or(Verdict::Exhausted, Verdict::Retry), true))
+}
+
+fn result(done: Finished, verdict: Verdict, blames_endpoint: bool) -> AttemptResult {
+    let outcome = done.outcome.unwrap_or_else(|| {
+        Outcome::failed(Failure::Internal { detail: String::new() }, std::time::Duration::ZERO)
+    });
+    let failure = outcome.failure.as_ref();
+    let response = match (outcome.status, failure) {
+        (None, Some(failure)) => failure.public_text().into_bytes(),
+        _ => outcome.body,
+    };
+    AttemptResult {
+        row: done.task.row,
+        app: done.endpoint.app,
+        url: done.endpoint.url.clone(),
+        started_at: done.started_at,
+        duration_ms: u32::try_from(outcome.duration.as_millis()).unwrap_or(u32::MAX),
+        status: outcome.status,
+        response,
+        failure_code: failure.map_or("", Failure::code),
+        verdict,
+        keeps_place: done.endpoint.ordered,
+        gone: outcome.status == Some(GONE),
+        blames_endpoint,
+    }
+}

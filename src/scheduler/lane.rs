@@ -1,0 +1,135 @@
+//! A lane: what the scheduler knows of one endpoint's queue while there is anything in it.
+//!
+//! Memory only. The queue itself is in the store; a lane holds at most [`LANE_BUFFER`] of its rows
+//! and the moment at which the next one may be tried.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::breaker::Breaker;
+use super::throttle::Throttle;
+use crate::model::clock::Timestamp;
+use crate::model::delivery::{QueueKey, QueueRow};
+use crate::model::endpoint::SharedEndpoint;
+use crate::model::message::Message;
+
+/// Rows of one endpoint kept in memory.
+pub const LANE_BUFFER: usize = 64;
+
+/// What is sent, when it is at hand already.
+pub type Content = (Arc<Message>, Bytes);
+
+/// A delivery that is due, on its way to a worker.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Its queue row.
+    pub row: QueueRow,
+    /// Message and payload; `None` = the worker reads them from the store.
+    pub content: Option<Content>,
+    /// It takes one of the places of the slow lane.
+    pub slow: bool,
+}
+
+impl Task {
+    /// Bytes of payload it keeps in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.content.as_ref().map_or(0, |(_, payload)| payload.len())
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) endpoint: SharedEndpoint,
+    /// Due rows, next first.
+    pub(super) buffer: VecDeque<Task>,
+    /// Rows that must not be read from the store again: buffered, running, or run and not yet
+    /// recorded.
+    pub(super) held: HashSet<QueueKey>,
+    /// When the first row may be tried that is in the store and not held. `None` = there is none.
+    pub(super) stored: Option<Timestamp>,
+    /// Attempts that are being made.
+    pub(super) running: usize,
+    /// Its entry in the set of wake-ups.
+    pub(super) wake: Option<Timestamp>,
+    /// It stands in the round of those that are ready.
+    pub(super) in_round: bool,
+    /// A read of the store for it is under way.
+    pub(super) loading: bool,
+    /// Nothing before this moment, whatever is due.
+    pub(super) blocked_until: Option<Timestamp>,
+    /// Its latest attempt timed out: it uses the slow lane.
+    pub(super) slow: bool,
+    /// When its current run of network errors began.
+    pub(super) network_since: Option<Timestamp>,
+    pub(super) breaker: Breaker,
+    pub(super) throttle: Throttle,
+}
+
+impl Lane {
+    pub(super) fn new(endpoint: SharedEndpoint) -> Self {
+        Self {
+            throttle: Throttle::new(endpoint.throttle_rate),
+            endpoint,
+            buffer: VecDeque::new(),
+            held: HashSet::new(),
+            stored: None,
+            running: 0,
+            wake: None,
+            in_round: false,
+            loading: false,
+            blocked_until: None,
+            slow: false,
+            network_since: None,
+            breaker: Breaker::default(),
+        }
+    }
+
+    /// Notes that the store has a row that may be tried at `at`.
+    pub(super) fn note_stored(&mut self, at: Timestamp) {
+        self.stored = Some(self.stored.map_or(at, |old| old.min(at)));
+    }
+
+    /// Whether rows that may be tried at `now` wait in the store.
+    pub(super) fn is_spilled(&self, now: Timestamp) -> bool {
+        self.stored.is_some_and(|at| at <= now)
+    }
+
+    /// Whether anything could be sent at `now`, but for limits.
+    pub(super) fn has_work(&self, now: Timestamp) -> bool {
+        self.endpoint.is_active() && (!self.buffer.is_empty() || self.is_spilled(now))
+    }
+
+    /// Attempts it may have running at `now`, of the `most` that any endpoint may.
+    pub(super) fn allowed(&self, most: usize) -> usize {
+        if self.breaker.is_paused() || self.endpoint.ordered { 1 } else { most }
+    }
+
+    /// An ordered endpoint waits until the attempt before is recorded, not only made.
+    pub(super) fn is_awaiting_record(&self) -> bool {
+        self.endpoint.ordered && self.held.len() > self.buffer.len()
+    }
+
+    /// The moment at which it has to be looked at again, when nothing else happens.
+    pub(super) fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
+        if !self.endpoint.is_active() {
+            return None;
+        }
+        let due = if self.buffer.is_empty() { self.stored? } else { now };
+        let gates = [self.blocked_until, self.breaker.next_probe(), self.throttle.next_token(now)];
+        let at = gates.into_iter().flatten().fold(due, Timestamp::max);
+        (at > now).then_some(at)
+    }
+
+    /// Nothing is known of it that the store does not know.
+    pub(super) fn is_idle(&self) -> bool {
+        self.buffer.is_empty()
+            && self.held.is_empty()
+            && self.running == 0
+            && self.stored.is_none()
+            && !self.loading
+            && self.breaker.is_quiet()
+    }
+}

@@ -1,0 +1,167 @@
+//! Accepting a message: it and every delivery it causes become durable in one commit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::{Error, Result};
+use super::events::Accepted;
+use super::records::{MessageRecord, QueueRecord};
+use super::trees::Tree;
+use super::writer::Writer;
+use super::{codec, keys};
+use crate::model::clock::Timestamp;
+use crate::model::delivery::{QueueKey, QueueRow, Trigger};
+use crate::model::endpoint::SharedEndpoint;
+use crate::model::id::{AppId, EndpointId, ID_BYTES, MessageId};
+use crate::model::message::{Message, NewMessage};
+
+/// Bytes of payload that stand in the message's own row, and of one chunk of a larger one.
+/// Values up to 12 KiB never made sled spill a page into a file of its own (measured).
+pub(super) const CHUNK_BYTES: usize = 8 * 1024;
+/// Endpoints in a message's header; more go into rows of their own.
+pub(super) const HEADER_ENDPOINTS: usize = 256;
+/// Endpoints in one of those rows: 8 KiB of ids.
+pub(super) const ENDPOINTS_PER_ROW: usize = CHUNK_BYTES / ID_BYTES;
+
+impl Writer<'_> {
+    /// Accepts a message for `app`: matches it, gives it an id, and stages it with every delivery
+    /// it causes. It is accepted once the group is on disk, not before.
+    ///
+    /// Errors: no such application, `event_id` taken, no room on the disk.
+    pub fn accept(&mut self, app: AppId, new: NewMessage) -> Result<Arc<Message>> {
+        self.shared().space.check()?;
+        let tenant = self.shared().directory.tenant(app)?.ok_or(Error::NotFound("application"))?;
+        if let Some(event_id) = &new.event_id {
+            self.take_event_id(app, event_id)?;
+        }
+        let endpoints: Vec<SharedEndpoint> = tenant
+            .matcher()
+            .matches(&new.event_type, &new.channels)
+            .into_iter()
+            .map(Arc::clone)
+            .collect();
+        let id = MessageId(self.new_id());
+        if let Some(event_id) = &new.event_id {
+            self.put(Tree::EventIds, &keys::named(&app.0, event_id), &id.0);
+        }
+        let payload = new.payload.clone();
+        let message = Arc::new(self.new_message(app, id, new, &endpoints));
+        self.put_message(&message, &payload);
+        let deliveries = self.schedule(&message, endpoints);
+        self.events().accepted.push(Accepted {
+            message: Arc::clone(&message),
+            payload,
+            deliveries,
+        });
+        Ok(message)
+    }
+
+    fn take_event_id(&self, app: AppId, event_id: &str) -> Result<()> {
+        match self.get(Tree::EventIds, &keys::named(&app.0, event_id))? {
+            None => Ok(()),
+            Some(_) => Err(Error::Conflict { field: "eventId", value: event_id.to_owned() }),
+        }
+    }
+
+    fn new_message(
+        &self,
+        app: AppId,
+        id: MessageId,
+        new: NewMessage,
+        to: &[SharedEndpoint],
+    ) -> Message {
+        let now = self.now();
+        let hours = |h: u32| Duration::from_secs(u64::from(h) * 3600);
+        let kept = self.shared().retention;
+        let kept = new.payload_retention_hours.map_or(kept, |h| hours(h).min(kept));
+        Message {
+            id,
+            app,
+            event_type: new.event_type,
+            event_id: new.event_id,
+            channels: new.channels,
+            tags: new.tags,
+            created_at: now,
+            deliver_at: new.deliver_at,
+            payload_expires_at: now.plus(kept),
+            payload_gone: false,
+            content_type: new.content_type,
+            endpoints: to.iter().map(|e| e.id).collect(),
+        }
+    }
+
+    fn put_message(&mut self, message: &Message, payload: &[u8]) {
+        let inline = payload.len() <= CHUNK_BYTES;
+        if !inline {
+            for (n, chunk) in (0u16..).zip(payload.chunks(CHUNK_BYTES)) {
+                self.put(Tree::Payloads, &keys::chunk(&message.id.0, n), chunk);
+            }
+        }
+        if message.endpoints.len() > HEADER_ENDPOINTS {
+            for (n, ids) in (0u16..).zip(message.endpoints.chunks(ENDPOINTS_PER_ROW)) {
+                let bytes: Vec<u8> = ids.iter().flat_map(|id| id.0).collect();
+                self.put(Tree::MessageEndpoints, &keys::chunk(&message.id.0, n), bytes);
+            }
+        }
+        if message.payload_expires_at < message.created_at.plus(self.shared().retention) {
+            let key = keys::timed(message.payload_expires_at, message.app, message.id);
+            self.put(Tree::PayloadExpiry, &key, &[]);
+        }
+        let elsewhere = if inline { 0 } else { u32::try_from(payload.len()).unwrap_or(u32::MAX) };
+        let record = message_record(message, elsewhere);
+        let tail = if inline { payload } else { &[] };
+        let key = keys::message(message.app, message.id);
+        self.put(Tree::Messages, &key, codec::encode_with_tail(&record, tail));
+    }
+
+    fn schedule(
+        &mut self,
+        message: &Message,
+        endpoints: Vec<SharedEndpoint>,
+    ) -> Vec<(QueueRow, SharedEndpoint)> {
+        let due = first_due(message);
+        let mut deliveries = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            let key = QueueKey { endpoint: endpoint.id, due, message: message.id };
+            let row = QueueRow { key, attempt: 1, trigger: Trigger::Scheduled, not_before: due };
+            self.put_queue_row(&row);
+            deliveries.push((row, endpoint));
+        }
+        deliveries
+    }
+
+    /// Stages a queue row.
+    pub(super) fn put_queue_row(&mut self, row: &QueueRow) {
+        self.put(Tree::Queue, &keys::queue(&row.key), codec::encode(&QueueRecord::of(row)));
+    }
+}
+
+/// When a message's deliveries are due first. Known without any row: this is how the queue row of
+/// a delivery that was never attempted is found.
+pub(super) fn first_due(message: &Message) -> Timestamp {
+    message.deliver_at.unwrap_or(message.created_at)
+}
+
+/// The record of a message; `payload_elsewhere` is its payload's length if that lies in chunks.
+pub(super) fn message_record(message: &Message, payload_elsewhere: u32) -> MessageRecord {
+    let many = message.endpoints.len() > HEADER_ENDPOINTS;
+    let ids = |list: &[EndpointId]| list.iter().map(|id| id.0).collect();
+    MessageRecord {
+        event_type: message.event_type.clone(),
+        event_id: message.event_id.clone(),
+        channels: message.channels.clone(),
+        tags: message.tags.clone(),
+        created_at: message.created_at.0,
+        deliver_at: message.deliver_at.map(|t| t.0),
+        payload_expires_at: message.payload_expires_at.0,
+        payload_gone: message.payload_gone,
+        content_type: message.content_type.clone(),
+        payload_elsewhere,
+        endpoints: if many { Vec::new() } else { ids(&message.endpoints) },
+        endpoints_elsewhere: if many {
+            u32::try_from(message.endpoints.len()).unwrap_or(u32::MAX)
+        } else {
+            0
+        },
+    }
+}

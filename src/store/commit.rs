@@ -1,0 +1,181 @@
+//! The commit thread: the only writer.
+//!
+//! Whoever wants something written sends a piece of work. The thread takes up to
+//! [`GROUP_JOBS`] of them, lets each stage its rows through a [`Writer`], writes all rows in one
+//! transaction over the trees, makes it last, and only then answers all. Because nobody else
+//! writes, what a piece of work reads cannot change under it: uniqueness, idempotency keys and
+//! preconditions need no lock.
+//!
+//! An error of the disk here stops the process: what is on disk is no longer known, and going on
+//! would break the promise.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::time::{Duration, Instant};
+
+use super::error::{Error, Result};
+use super::events::Events;
+use super::writer::{Group, Writer};
+use super::{Shared, StoreEvents};
+
+/// Pieces of work in one group. From 128 on sled's memory runs away (measured).
+pub const GROUP_JOBS: usize = 64;
+/// Bytes of rows after which a group takes no more work.
+pub const GROUP_BYTES: usize = 512 * 1024;
+/// Rows after which a group takes no more work.
+pub const GROUP_ROWS: usize = 1024;
+/// Writes that may wait for the commit thread; one more is refused with [`Error::Busy`].
+pub const WAITING_WRITES: usize = 8192;
+/// A recorded attempt waits at most this long for company before it is made to last.
+pub const LAZY_WAIT: Duration = Duration::from_millis(50);
+
+/// Runs after the group is on disk.
+type Answer = Box<dyn FnOnce() + Send>;
+/// Stages rows, and gives the answer to send once they last.
+type Work = Box<dyn FnOnce(&mut Writer<'_>) -> Answer + Send>;
+
+/// A piece of work on its way to the commit thread.
+pub(super) struct Job {
+    work: Work,
+    /// Nobody waits for it: it may wait for company.
+    lazy: bool,
+}
+
+impl Job {
+    /// Work that stages rows or fails; `reply` gets the result once the rows last. The rows of
+    /// work that failed are dropped.
+    pub(super) fn new<T: Send + 'static>(
+        lazy: bool,
+        work: impl FnOnce(&mut Writer<'_>) -> Result<T> + Send + 'static,
+        reply: impl FnOnce(Result<T>) + Send + 'static,
+    ) -> Self {
+        let work = move |writer: &mut Writer<'_>| -> Answer {
+            let result = work(writer);
+            if result.is_err() {
+                writer.drop_staged();
+            }
+            Box::new(move || reply(result))
+        };
+        Self { work: Box::new(work), lazy }
+    }
+}
+
+/// What the commit thread does, one group at a time. The simulator calls it without a thread.
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    events: StoreEvents,
+}
+
+impl Committer {
+    pub(super) fn new(shared: Arc<Shared>, events: StoreEvents) -> Self {
+        Self { shared, events }
+    }
+
+    /// Stages, writes, makes last, answers, tells. Returns only when all of it is done.
+    pub(super) fn run_group(&mut self, jobs: impl IntoIterator<Item = Job>) -> Result<()> {
+        let mut group = Group::new(&self.shared);
+        let mut answers = Vec::with_capacity(GROUP_JOBS);
+        for job in jobs {
+            let mut writer = Writer::new(&mut group);
+            let answer = (job.work)(&mut writer);
+            writer.finish();
+            answers.push(answer);
+        }
+        let events = self.write(group)?;
+        for answer in answers {
+            answer();
+        }
+        if !events.is_empty() {
+            (self.events)(events);
+        }
+        Ok(())
+    }
+
+    fn write(&self, group: Group<'_>) -> Result<Events> {
+        let (rows, events) = group.into_parts();
+        if rows.is_empty() {
+            return Ok(events);
+        }
+        rows.apply(&self.shared.trees)?;
+        self.shared.trees.flush()?;
+        Ok(events)
+    }
+
+    /// Works off what comes in until every sender is gone.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>, waiting: &AtomicUsize) -> Result<()> {
+        while let Some(first) = next_group(jobs) {
+            let (group, urgent) = first;
+            waiting.fetch_sub(urgent, Ordering::Relaxed);
+            self.run_group(group)?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes what waits, up to [`GROUP_JOBS`]. A group of nothing but lazy work waits for company,
+/// [`LAZY_WAIT`] at the most. `None` when every sender is gone.
+fn next_group(jobs: &Receiver<Job>) -> Option<(Vec<Job>, usize)> {
+    let first = jobs.recv().ok()?;
+    let mut urgent = usize::from(!first.lazy);
+    let mut group = Vec::with_capacity(GROUP_JOBS);
+    group.push(first);
+    let deadline = Instant::now() + LAZY_WAIT;
+    while group.len() < GROUP_JOBS {
+        let next = if urgent > 0 {
+            jobs.try_recv().map_err(|err| match err {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+            })
+        } else {
+            jobs.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        };
+        let Ok(job) = next else { break };
+        urgent += usize::from(!job.lazy);
+        group.push(job);
+    }
+    Some((group, urgent))
+}
+
+/// Where work is handed in: to the commit thread, or straight to a [`Committer`] in the simulator.
+pub(super) enum Queue {
+    /// The daemon's way.
+    Thread {
+        /// To the commit thread; `None` once the store is closing.
+        sender: std::sync::RwLock<Option<Sender<Job>>>,
+        /// Writes somebody waits for.
+        waiting: Arc<AtomicUsize>,
+    },
+    /// The simulator's way: every piece of work is a group of its own, done on the spot.
+    Inline(std::sync::Mutex<Committer>),
+}
+
+impl Queue {
+    /// Hands work in. When it is refused the job, and with it the reply, is dropped unanswered.
+    pub(super) fn push(&self, job: Job) -> Result<()> {
+        match self {
+            Self::Inline(committer) => {
+                let mut committer = committer.lock().map_err(|_| Error::Closing)?;
+                committer.run_group([job])
+            }
+            Self::Thread { sender, waiting } => {
+                let sender = sender.read().map_err(|_| Error::Closing)?;
+                let sender = sender.as_ref().ok_or(Error::Closing)?;
+                if !job.lazy && waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_WRITES {
+                    waiting.fetch_sub(1, Ordering::Relaxed);
+                    return Err(Error::Busy);
+                }
+                sender.send(job).map_err(|_| Error::Closing)
+            }
+        }
+    }
+
+    /// Takes no more work. The commit thread ends once it has done what waits.
+    pub(super) fn close(&self) {
+        if let Self::Thread { sender, .. } = self
+            && let Ok(mut sender) = sender.write()
+        {
+            *sender = None;
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Lists, a page at a time, by key. No offsets, no totals by scan: the work of one page is bounded
+//! by [`PAGE_SCAN`], so a page may come back short, or empty, with more behind it.
+
+use std::ops::Bound;
+
+use super::error::{Error, Result};
+use super::messages::{Payload, Rows as _, assemble};
+use super::records::{self, AttemptRecord};
+use super::trees::Tree;
+use super::{Store, keys};
+use crate::model::attempt::Attempt;
+use crate::model::delivery::Delivery;
+use crate::model::id::{AppId, AttemptId, EndpointId, ID_BYTES, MessageId};
+use crate::model::message::Message;
+
+/// Rows that are looked at for one page.
+pub const PAGE_SCAN: usize = 5_000;
+
+/// Where a page begins and which way it goes. The bounds are ids of the listed kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// Only ids greater than this.
+    pub after: Option<[u8; ID_BYTES]>,
+    /// Only ids less than this.
+    pub before: Option<[u8; ID_BYTES]>,
+    /// From the greatest down (newest first) rather than from the least up.
+    pub descending: bool,
+    /// Rows on the page.
+    pub limit: usize,
+}
+
+/// One page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The rows, in the order asked for.
+    pub rows: Vec<T>,
+    /// The id the next page goes on from; `None` when this was the last.
+    pub more: Option<[u8; ID_BYTES]>,
+}
+
+impl Store {
+    /// Walks keys `prefix ‖ id` in `range`. `keep` turns a row into what is listed, or passes it
+    /// over.
+    fn page<T>(
+        &self,
+        tree: Tree,
+        prefix: &[u8; ID_BYTES],
+        range: &Range,
+        mut keep: impl FnMut([u8; ID_BYTES], &[u8]) -> Result<Option<T>>,
+    ) -> Result<Page<T>> {
+        let start = match range.after {
+            Some(id) => Bound::Excluded(keys::pair(prefix, &id)),
+            None => Bound::Included(keys::pair(prefix, &[0; ID_BYTES])),
+        };
+        let end = match range.before {
+            Some(id) => Bound::Excluded(keys::pair(prefix, &id)),
+            None => Bound::Included(keys::pair(prefix, &[255; ID_BYTES])),
+        };
+        let mut page = Page { rows: Vec::with_capacity(range.limit.min(64)), more: None };
+        if let (Some(after), Some(before)) = (range.after, range.before)
+            && after >= before
+        {
+            return Ok(page);
+        }
+        let iter = self.shared.trees.tree(tree).range((start, end));
+        let rows: Box<dyn Iterator<Item = _>> =
+            if range.descending { Box::new(iter.rev()) } else { Box::new(iter) };
+        let mut last = None;
+        for (seen, row) in rows.enumerate() {
+            if page.rows.len() >= range.limit || seen >= PAGE_SCAN {
+                page.more = last;
+                break;
+            }
+            let (key, value) = row?;
+            let (_, id) = keys::split_pair(&key)
+                .ok_or_else(|| Error::corrupt(tree.name(), "a key has the wrong length"))?;
+            last = Some(id);
+            page.rows.extend(keep(id, &value)?);
+        }
+        Ok(page)
+    }
+
+    /// Messages of an application that `wanted` lets through.
+    pub fn page_of_messages(
+        &self,
+        app: AppId,
+        range: &Range,
+        with_payload: bool,
+        wanted: impl Fn(&Message) -> bool,
+    ) -> Result<Page<(Message, Payload)>> {
+        self.page(Tree::Messages, &app.0, range, |id, row| {
+            let (message, _) = assemble(self, app, MessageId(id), row, false)?;
+            if !wanted(&message) {
+                return Ok(None);
+            }
+            assemble(self, app, MessageId(id), row, with_payload).map(Some)
+        })
+    }
+
+    /// Attempts made for an endpoint that `wanted` lets through.
+    pub fn page_of_attempts_of_endpoint(
+        &self,
+        endpoint: EndpointId,
+        range: &Range,
+        wanted: impl Fn(&Attempt) -> Result<bool>,
+    ) -> Result<Page<Attempt>> {
+        self.page(Tree::Attempts, &endpoint.0, range, |id, row| {
+            let attempt = self.read_attempt(endpoint, AttemptId(id), row)?;
+            Ok(wanted(&attempt)?.then_some(attempt))
+        })
+    }
+
+    /// Attempts made for a message that `wanted` lets through.
+    pub fn page_of_attempts_of_message(
+        &self,
+        message: MessageId,
+        range: &Range,
+        wanted: impl Fn(&Attempt) -> Result<bool>,
+    ) -> Result<Page<Attempt>> {
+        self.page(Tree::AttemptsByMessage, &message.0, range, |id, row| {
+            let endpoint: [u8; ID_BYTES] = row
+                .try_into()
+                .map_err(|_| Error::corrupt("attempts_by_message", "not an endpoint id"))?;
+            // The response may just have been removed with its message: then it is not listed.
+            let attempt = self.attempt(EndpointId(endpoint), AttemptId(id))?;
+            match attempt {
+                Some(attempt) if wanted(&attempt)? => Ok(Some(attempt)),
+                _ => Ok(None),
+            }
+        })
+    }
+
+    /// Deliveries of a message whose rows are written, by endpoint.
+    pub fn deliveries_of_message(&self, message: MessageId) -> Result<Vec<Delivery>> {
+        let mut found = Vec::new();
+        for row in self.shared.trees.tree(Tree::Deliveries).scan_prefix(message.0) {
+            let (key, value) = row?;
+            let (_, endpoint) = keys::split_pair(&key)
+                .ok_or_else(|| Error::corrupt("deliveries", "a key has the wrong length"))?;
+            let record: records::DeliveryRecord = records::read(Tree::Deliveries, &value)?;
+            found.push(record.into_domain(message, EndpointId(endpoint))?);
+        }
+        Ok(found)
+    }
+
+    /// One attempt.
+    pub fn attempt(&self, endpoint: EndpointId, id: AttemptId) -> Result<Option<Attempt>> {
+        match self.row(Tree::Attempts, &keys::attempt(endpoint, id))? {
+            Some(row) => self.read_attempt(endpoint, id, &row).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// One attempt of a message, whatever its endpoint.
+    pub fn attempt_of_message(&self, message: MessageId, id: AttemptId) -> Result<Option<Attempt>> {
+        let row = self.row(Tree::AttemptsByMessage, &keys::attempt_of_message(message, id))?;
+        match row.and_then(|row| row.as_ref().try_into().ok()) {
+            Some(endpoint) => self.attempt(EndpointId(endpoint), id),
+            None => Ok(None),
+        }
+    }
+
+    fn read_attempt(&self, endpoint: EndpointId, id: AttemptId, row: &[u8]) -> Result<Attempt> {
+        let (record, tail): (AttemptRecord, _) = records::read_with_tail(Tree::Attempts, row)?;
+        let response = match record.response_elsewhere {
+            0 => tail.to_vec(),
+            length => self.response_chunks(&id.0, length as usize)?,
+        };
+        record.into_domain(endpoint, id, response)
+    }
+}

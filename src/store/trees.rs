@@ -1,0 +1,135 @@
+//! The trees: one typed name per table, and how they are opened so that they stay open.
+
+use std::path::{Path, PathBuf};
+
+use super::durable::{self, Barrier};
+use super::error::{Error, Result};
+
+macro_rules! trees {
+    ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {
+        /// A table. Its key and value are said at each.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub(super) enum Tree { $($(#[$doc])* $name),* }
+
+        impl Tree {
+            /// Every table there is.
+            pub(super) const ALL: &'static [Tree] = &[$(Tree::$name),*];
+
+            /// Its name on disk: never changed.
+            pub(super) const fn name(self) -> &'static str {
+                match self { $(Tree::$name => $text),* }
+            }
+        }
+    };
+}
+
+trees! {
+    /// name → schema version and the like.
+    Meta = "meta",
+    /// org_id‖app_id → application.
+    Applications = "applications",
+    /// app_id‖endpoint_id → endpoint.
+    Endpoints = "endpoints",
+    /// endpoint_id → since when it has been failing; absent while it is well.
+    EndpointHealth = "endpoint_health",
+    /// org_id‖name → event type.
+    EventTypes = "event_types",
+    /// app_id‖message_id → header, and the payload behind it when small.
+    Messages = "messages",
+    /// message_id‖chunk → raw bytes of a larger payload.
+    Payloads = "payloads",
+    /// message_id‖chunk → endpoint ids, when there are too many for the header.
+    MessageEndpoints = "message_endpoints",
+    /// expires_at‖app_id‖message_id → nothing; only payloads that go before their message does.
+    PayloadExpiry = "payload_expiry",
+    /// app_id‖eventId → message_id.
+    EventIds = "event_ids",
+    /// bucket‖hash → fingerprint, stored answer, expires_at.
+    Idempotency = "idempotency",
+    /// message_id‖endpoint_id → state; first written when an attempt is recorded.
+    Deliveries = "deliveries",
+    /// endpoint_id‖due_at‖message_id → attempt number, trigger.
+    Queue = "queue",
+    /// endpoint_id‖attempt_id → attempt, and its response behind it.
+    Attempts = "attempts",
+    /// message_id‖attempt_id → endpoint_id.
+    AttemptsByMessage = "attempts_by_message",
+    /// attempt_id‖chunk → raw bytes of a larger response.
+    Responses = "responses",
+}
+
+/// The open trees, and what makes a flush last.
+pub(super) struct Trees {
+    db: sled::Db,
+    trees: Vec<sled::Tree>,
+    barrier: Barrier,
+    path: PathBuf,
+}
+
+/// Bytes of one of sled's segments. Larger ones let memory run away under big groups (measured).
+const SEGMENT_BYTES: usize = 512 * 1024;
+
+impl Trees {
+    /// Opens (or makes) the store in `path`, with `cache` bytes of page cache.
+    pub(super) fn open(path: &Path, cache: u64, sync: super::Sync) -> Result<Self> {
+        if path.join("db").exists() {
+            durable::clear_half_snapshots(path)?;
+        } else {
+            durable::make_whole(path, |fresh| {
+                Ok(drop(open_sled(fresh, cache).and_then(|db| Ok(db.flush()?))?))
+            })?;
+        }
+        let db = open_sled(path, cache)?;
+        let mut trees = Vec::with_capacity(Tree::ALL.len());
+        for tree in Tree::ALL {
+            trees.push(db.open_tree(tree.name())?);
+        }
+        db.flush()?;
+        let barrier = Barrier::open(path, sync)?;
+        barrier.make_files_last(path)?;
+        Ok(Self { db, trees, barrier, path: path.to_path_buf() })
+    }
+
+    /// One table.
+    pub(super) fn tree(&self, tree: Tree) -> &sled::Tree {
+        #[expect(clippy::indexing_slicing, reason = "opened from Tree::ALL, in its order")]
+        &self.trees[tree as usize]
+    }
+
+    /// Makes all that was written last: on disk, whatever is killed and whenever the power goes
+    /// (with [`super::Sync::Disk`]).
+    pub(super) fn flush(&self) -> Result<()> {
+        self.db.flush()?;
+        self.barrier.sync()
+    }
+
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes on disk, as sled counts them.
+    pub(super) fn size_on_disk(&self) -> u64 {
+        self.db.size_on_disk().unwrap_or(0)
+    }
+}
+
+fn open_sled(path: &Path, cache: u64) -> Result<sled::Db> {
+    sled::Config::new()
+        .path(path)
+        .cache_capacity(cache)
+        .segment_size(SEGMENT_BYTES)
+        // The commit thread flushes; sled's own timer would only race with it.
+        .flush_every_ms(None)
+        .open()
+        .map_err(|err| open_error(path, &err))
+}
+
+fn open_error(path: &Path, err: &sled::Error) -> Error {
+    match err {
+        sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => {
+            Error::Locked(path.to_path_buf())
+        }
+        other => Error::io("opening it", format!("{}: {other}", path.display())),
+    }
+}

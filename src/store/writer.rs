@@ -1,0 +1,216 @@
+//! A [`Writer`]: what a piece of work in the commit thread reads and stages through.
+//!
+//! Reads see what earlier work of the same group staged. The domain's verbs (accept, record,
+//! create, …) are methods of it in their own files; rows and trees stay inside `store`.
+
+use std::collections::HashMap;
+
+use sled::{IVec, Transactional as _};
+
+use super::Shared;
+use super::error::{Error, Result};
+use super::events::Events;
+use super::trees::{Tree, Trees};
+use crate::model::clock::Timestamp;
+use crate::model::id::ID_BYTES;
+
+/// Rows to be written: the last word on each key, `None` to remove it.
+#[derive(Default)]
+pub(super) struct Rows {
+    by_tree: Vec<(Tree, HashMap<IVec, Option<IVec>>)>,
+    count: usize,
+    bytes: usize,
+}
+
+impl Rows {
+    fn of(&self, tree: Tree) -> Option<&HashMap<IVec, Option<IVec>>> {
+        self.by_tree.iter().find(|(t, _)| *t == tree).map(|(_, rows)| rows)
+    }
+
+    fn set(&mut self, tree: Tree, key: IVec, value: Option<IVec>) {
+        self.count += 1;
+        self.bytes += key.len() + value.as_ref().map_or(0, |v| v.len());
+        if let Some((_, rows)) = self.by_tree.iter_mut().find(|(t, _)| *t == tree) {
+            rows.insert(key, value);
+        } else {
+            self.by_tree.push((tree, HashMap::from([(key, value)])));
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_tree.is_empty()
+    }
+
+    /// Writes all rows in one transaction over the trees they are in. They do not last before a
+    /// flush.
+    pub(super) fn apply(self, trees: &Trees) -> Result<()> {
+        let mut handles = Vec::with_capacity(self.by_tree.len());
+        let mut batches = Vec::with_capacity(self.by_tree.len());
+        for (tree, rows) in self.by_tree {
+            handles.push(trees.tree(tree).clone());
+            let mut batch = sled::Batch::default();
+            for (key, value) in rows {
+                match value {
+                    Some(value) => batch.insert(key, value),
+                    None => batch.remove(key),
+                }
+            }
+            batches.push(batch);
+        }
+        let written: sled::transaction::TransactionResult<(), ()> =
+            handles.as_slice().transaction(|views| {
+                for (view, batch) in views.iter().zip(&batches) {
+                    view.apply_batch(batch)?;
+                }
+                Ok(())
+            });
+        written.map_err(|err| Error::io("committing", format!("{err:?}")))
+    }
+}
+
+/// Work that is written together.
+pub(super) struct Group<'a> {
+    shared: &'a Shared,
+    rows: Rows,
+    events: Events,
+    now: Timestamp,
+}
+
+impl<'a> Group<'a> {
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        let now = shared.clock.now();
+        Self { shared, rows: Rows::default(), events: Events::default(), now }
+    }
+
+    pub(super) fn into_parts(self) -> (Rows, Events) {
+        (self.rows, self.events)
+    }
+}
+
+/// Reads and stages for one piece of work. What it staged counts only if the work succeeds.
+pub struct Writer<'g> {
+    group: GroupRef<'g>,
+    staged: Vec<(Tree, IVec, Option<IVec>)>,
+    events: Events,
+}
+
+/// The lifetime of the group's own borrow is of no interest to whoever writes a verb.
+type GroupRef<'g> = &'g mut dyn GroupAccess;
+
+/// What a writer needs of its group.
+trait GroupAccess {
+    fn shared(&self) -> &Shared;
+    fn now(&self) -> Timestamp;
+    fn rows(&self) -> &Rows;
+    fn take(&mut self, staged: Vec<(Tree, IVec, Option<IVec>)>, events: Events);
+}
+
+impl GroupAccess for Group<'_> {
+    fn shared(&self) -> &Shared {
+        self.shared
+    }
+
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    fn take(&mut self, staged: Vec<(Tree, IVec, Option<IVec>)>, events: Events) {
+        for (tree, key, value) in staged {
+            self.rows.set(tree, key, value);
+        }
+        self.events.append(events);
+    }
+}
+
+impl<'g> Writer<'g> {
+    pub(super) fn new(group: &'g mut Group<'_>) -> Self {
+        Self { group, staged: Vec::with_capacity(8), events: Events::default() }
+    }
+
+    /// The moment this group is written at.
+    pub fn now(&self) -> Timestamp {
+        self.group.now()
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        self.group.shared()
+    }
+
+    pub(super) fn events(&mut self) -> &mut Events {
+        &mut self.events
+    }
+
+    /// A new raw id, later than every one made before.
+    pub(super) fn new_id(&self) -> [u8; ID_BYTES] {
+        self.shared().new_id(self.now())
+    }
+
+    /// The row, as the work before and the store have it.
+    pub(super) fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<IVec>> {
+        let mine = self.staged.iter().rev().find(|(t, k, _)| *t == tree && k == key);
+        if let Some((_, _, value)) = mine {
+            return Ok(value.clone());
+        }
+        if let Some(value) = self.group.rows().of(tree).and_then(|rows| rows.get(key)) {
+            return Ok(value.clone());
+        }
+        Ok(self.shared().trees.tree(tree).get(key)?)
+    }
+
+    /// Stages a row.
+    pub(super) fn put(&mut self, tree: Tree, key: &[u8], value: impl Into<IVec>) {
+        self.staged.push((tree, key.into(), Some(value.into())));
+    }
+
+    /// Stages the removal of a row.
+    pub(super) fn remove(&mut self, tree: Tree, key: &[u8]) {
+        self.staged.push((tree, key.into(), None));
+    }
+
+    /// Up to `limit` rows whose keys start with `prefix`, in order, staged ones included.
+    pub(super) fn scan(
+        &self,
+        tree: Tree,
+        prefix: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(IVec, IVec)>> {
+        let mut overlay = std::collections::BTreeMap::new();
+        let group = self.group.rows().of(tree).into_iter().flatten();
+        for (key, value) in group.filter(|(key, _)| key.starts_with(prefix)) {
+            overlay.insert(key.clone(), value.clone());
+        }
+        for (_, key, value) in
+            self.staged.iter().filter(|(t, k, _)| *t == tree && k.starts_with(prefix))
+        {
+            overlay.insert(key.clone(), value.clone());
+        }
+        let mut found = Vec::new();
+        // Every overlaid key may hide one row of the tree, so read that many more.
+        let most = limit.saturating_add(overlay.len());
+        for row in self.shared().trees.tree(tree).scan_prefix(prefix).take(most) {
+            let (key, value) = row?;
+            if !overlay.contains_key(&key) {
+                found.push((key, value));
+            }
+        }
+        found.extend(overlay.into_iter().filter_map(|(key, value)| Some((key, value?))));
+        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Forgets what this work staged.
+    pub(super) fn drop_staged(&mut self) {
+        self.staged.clear();
+        self.events = Events::default();
+    }
+
+    /// Hands what was staged to the group.
+    pub(super) fn finish(self) {
+        self.group.take(self.staged, self.events);
+    }
+}
