@@ -1,5 +1,109 @@
-//! JSON over HTTP: who is asking, and what they may see and do.
+//! The HTTP API: JSON in the shapes of svix's published API, under `/api/v1`.
 //!
-//! So far only `auth`.
+//! [`serve`] takes connections and bodies in, under limits; [`router`] finds the operation; one
+//! file per resource does it. Reads go straight to the store, every write is one piece of work for
+//! its commit thread. Nothing here keeps state of its own.
 
+pub mod application;
+pub mod attempt;
 pub mod auth;
+mod caller;
+mod edit;
+pub mod endpoint;
+pub mod error;
+pub mod event_type;
+mod health;
+mod idempotency;
+pub mod message;
+mod operations;
+mod paging;
+mod query;
+pub mod reply;
+pub mod request;
+mod router;
+pub mod serve;
+
+#[cfg(test)]
+mod auth_tests;
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::delivery::AddressPolicy;
+use crate::model::secret::SigningKey;
+use crate::scheduler::shell::Board;
+use crate::store::idempotency::Answer;
+use crate::store::{Error, Store, Writer};
+
+use error::ApiError;
+use request::Request;
+
+/// What an operator sets.
+pub struct ApiSettings {
+    /// The secret tokens are signed with.
+    pub jwt_secret: auth::Secret,
+    /// Bytes of a message's payload.
+    pub max_payload: usize,
+    /// Endpoints must have `https` URLs.
+    pub https_only: bool,
+    /// What endpoints may lead to.
+    pub policy: AddressPolicy,
+    /// New endpoints get an Ed25519 key rather than an HMAC one.
+    pub ed25519_by_default: bool,
+    /// Where the daemon is reached from outside.
+    pub public_url: Option<String>,
+}
+
+/// The API over an open store.
+pub struct Api {
+    pub(crate) store: Arc<Store>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) settings: ApiSettings,
+}
+
+impl Api {
+    /// An API over `store`; `board` shows what the scheduler knows.
+    pub fn new(store: Arc<Store>, board: Arc<Board>, settings: ApiSettings) -> Self {
+        Self { store, board, settings }
+    }
+
+    /// Has `work` done by the commit thread and waits until it lasts.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Writer<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (sender, receiver) = oneshot::channel();
+        // Whoever asked may have gone away; the work is done all the same.
+        self.store.write(work, move |result| drop(sender.send(result)));
+        let result = receiver.await.unwrap_or(Err(Error::Closing));
+        Ok(result?)
+    }
+
+    /// Like [`Api::write`], at most once per idempotency key of the request. The flag says whether
+    /// the answer is the one of an earlier request.
+    pub(crate) async fn write_once(
+        &self,
+        request: &Request,
+        work: impl FnOnce(&mut Writer<'_>) -> Result<Answer, Error> + Send + 'static,
+    ) -> Result<(Answer, bool), ApiError> {
+        let key = idempotency::key(request)?;
+        self.write(move |writer| writer.once(key.as_ref(), work)).await
+    }
+
+    /// Refuses what would make the store grow while there is no room.
+    pub(crate) fn space_for_writes(&self) -> Result<(), ApiError> {
+        Ok(self.store.space().check()?)
+    }
+
+    /// A new signing key of the kind the operator chose.
+    pub(crate) fn new_key(&self) -> Result<SigningKey, ApiError> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).map_err(ApiError::internal)?;
+        Ok(if self.settings.ed25519_by_default {
+            SigningKey::ed25519_from_random(random)
+        } else {
+            SigningKey::symmetric_from_random(random)
+        })
+    }
+}

@@ -1,38 +1,176 @@
-//! PLACEHOLDER with the interface of the daemon, so that the command line compiles. The real module
-//! replaces this file.
-#![allow(missing_docs, clippy::unused_self, reason = "to be replaced")]
+//! The composition root: the only module that sees everything. Starts in order, stops in order.
+//!
+//! Start: data folder, secret, store, scheduler, janitor, HTTP. Stop: take no more connections,
+//! start no more attempts, wait for the running ones, flush, close.
+
+mod janitor;
+mod notify_ready;
+mod settings;
+mod signals;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context as _;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use crate::api::auth::{self, DEFAULT_ORG, Secret, Subject};
+use crate::api::{Api, serve};
 use crate::config::Config;
 use crate::config::load::{Loaded, Overrides};
+use crate::delivery::Deliverer;
+use crate::model::clock::{Clock as _, SystemClock};
+use crate::scheduler::Scheduler;
+use crate::scheduler::core::Event;
+use crate::scheduler::shell::Input;
+use crate::store::Store;
 
-pub struct Daemon {}
+use janitor::Janitor;
+
+/// Where the store lies inside the data folder.
+pub const STORE_FOLDER: &str = "store";
+
+/// How long operator tokens made by the daemon and the command line last: 10 years, as svix's do.
+const TOKEN_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// A running daemon.
+pub struct Daemon {
+    address: SocketAddr,
+    secret: Secret,
+    grace: Duration,
+    store: Arc<Store>,
+    scheduler: Arc<Scheduler>,
+    janitor: Janitor,
+    runtime: Runtime,
+    stop_http: oneshot::Sender<()>,
+    http_stopped: tokio::task::JoinHandle<()>,
+}
 
 impl Daemon {
-    pub fn start(_config: &Config) -> anyhow::Result<Self> {
-        anyhow::bail!("there is no daemon yet")
+    /// Starts everything; returns when requests are answered.
+    ///
+    /// # Errors
+    /// The data folder, the store, the secret or the address cannot be used; each says which.
+    pub fn start(config: &Config) -> anyhow::Result<Self> {
+        let folder = &config.storage.path;
+        settings::make_private(folder)
+            .with_context(|| format!("failed to make the data folder {}", folder.display()))?;
+        let secret = settings::secret(config, folder)?;
+        let deliverer =
+            Deliverer::new(settings::delivery(config)?).context("failed to set up delivery")?;
+
+        let (sender, inputs) = Scheduler::channel();
+        let events = sender.clone();
+        let store = Store::open(
+            settings::store(config, folder.join(STORE_FOLDER)),
+            // The scheduler's thread outlives the commit thread.
+            Box::new(move |group| drop(events.send(Input::Event(Event::Committed(group))))),
+        );
+        let store = Arc::new(store.context("failed to open the store")?);
+        let scheduler = Scheduler::start(
+            settings::scheduler(config, Arc::new(deliverer)),
+            Arc::clone(&store),
+            sender,
+            inputs,
+        );
+        let scheduler = Arc::new(scheduler.context("failed to start the scheduler")?);
+        let janitor = Janitor::start(Arc::clone(&store)).context("failed to start the janitor")?;
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(settings::http_threads())
+            .thread_name("http")
+            .enable_all()
+            .build()
+            .context("failed to start the HTTP threads")?;
+        let api = Arc::new(Api::new(
+            Arc::clone(&store),
+            Arc::clone(scheduler.board()),
+            settings::api(config, secret.clone()),
+        ));
+        let listen = config.server.listen;
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind(listen))
+            .with_context(|| format!("failed to listen on {listen} (server.listen)"))?;
+        let address = listener.local_addr().context("failed to read the address")?;
+        let (stop_http, stopped) = oneshot::channel();
+        let http_stopped = runtime.spawn(serve::serve(
+            listener,
+            api,
+            settings::serve_limits(config),
+            async move { drop(stopped.await) },
+        ));
+        let grace = config.server.shutdown_grace;
+        Ok(Self {
+            address,
+            secret,
+            grace,
+            store,
+            scheduler,
+            janitor,
+            runtime,
+            stop_http,
+            http_stopped,
+        })
     }
+
+    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], 0).into()
+        self.address
     }
+
+    /// An operator token of the default organisation.
     pub fn token(&self) -> String {
-        String::new()
+        let subject = Subject::Org(DEFAULT_ORG.to_owned());
+        auth::mint(&self.secret, &subject, SystemClock.now().seconds(), TOKEN_TTL)
     }
+
+    /// One line for people: where the store is and what is in it.
     pub fn summary(&self) -> String {
-        String::new()
+        let (apps, endpoints) = self.store.directory().counts().unwrap_or_default();
+        let path = self.store.path().display();
+        format!("{path} ({apps} applications, {endpoints} endpoints)")
     }
+
+    /// Stops in order: no new connections, no new attempts, running ones are waited for up to
+    /// `server.shutdown_grace`, everything is flushed. Attempts that were not finished are not
+    /// recorded: they are due again at the next start.
+    ///
+    /// # Errors
+    /// The store could not be closed.
     pub fn stop(self) -> anyhow::Result<()> {
+        let Self { runtime, stop_http, http_stopped, scheduler, janitor, store, grace, .. } = self;
+        tracing::info!("stopping: no more connections");
+        stop_http.send(()).ok();
+        let left = scheduler.stop(grace);
+        tracing::info!(unfinished = left, "stopping: attempts have ended");
+        drop(runtime.block_on(async { tokio::time::timeout(grace, http_stopped).await }));
+        janitor.stop();
+        store.close().context("failed to close the store")?;
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        tracing::info!("stopped");
         Ok(())
     }
 }
 
+/// Runs a daemon until SIGTERM or SIGINT; a second one ends it at once with code 130.
+///
+/// # Errors
+/// It cannot start or stop properly.
 pub fn serve(
     loaded: &Loaded,
     _overrides: &Overrides,
     ready: impl FnOnce(&Daemon),
 ) -> anyhow::Result<ExitCode> {
-    ready(&Daemon::start(&loaded.config)?);
+    settings::log(&loaded.config);
+    let signals = signals::Signals::catch().context("failed to catch signals")?;
+    let daemon = Daemon::start(&loaded.config)?;
+    ready(&daemon);
+    notify_ready::ready();
+    signals.wait(notify_ready::watchdog_period());
+    notify_ready::stopping();
+    daemon.stop()?;
     Ok(ExitCode::SUCCESS)
 }

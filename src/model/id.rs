@@ -123,6 +123,12 @@ fn made_at(bytes: &[u8; ID_BYTES]) -> Timestamp {
     Timestamp(u64::try_from(ms).unwrap_or(0))
 }
 
+/// The smallest raw id made at `at`: a bound for ranges of ids by time.
+pub fn first_at(at: Timestamp) -> [u8; ID_BYTES] {
+    let ms = i64::try_from(at.0).unwrap_or(i64::MAX);
+    *KsuidMs::from_millis(Some(ms), Some(&[0; 15])).bytes()
+}
+
 /// Makes ids that never go backwards, whatever the clock does.
 ///
 /// One per process; time and chance are arguments of [`IdMaker::make`].

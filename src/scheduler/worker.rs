@@ -135,6 +135,6 @@ impl Worker {
 fn chance() -> f64 {
     let mut bytes = [0; 4];
     // Without chance every retry comes at the same moment after its failure: bearable.
-    drop(getrandom::fill(&mut bytes));
+    getrandom::fill(&mut bytes).ok();
     f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }

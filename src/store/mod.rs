@@ -220,6 +220,11 @@ impl Store {
         &self.shared.space
     }
 
+    /// Looks at the disk anew.
+    pub fn look_at_space(&self) {
+        self.shared.space.look(&self.shared.trees);
+    }
+
     /// Bytes on disk.
     pub fn size_on_disk(&self) -> u64 {
         self.shared.trees.size_on_disk()

@@ -9,12 +9,16 @@ use super::records::{self, AttemptRecord};
 use super::trees::Tree;
 use super::{Store, keys};
 use crate::model::attempt::Attempt;
-use crate::model::delivery::Delivery;
-use crate::model::id::{AppId, AttemptId, EndpointId, ID_BYTES, MessageId};
+use crate::model::clock::Timestamp;
+use crate::model::delivery::{Delivery, State};
+use crate::model::id::{AppId, AttemptId, EndpointId, ID_BYTES, MessageId, first_at};
 use crate::model::message::Message;
 
 /// Rows that are looked at for one page.
 pub const PAGE_SCAN: usize = 5_000;
+
+/// Messages that one piece of a recovery takes up.
+pub const RECOVER_ROWS: usize = 64;
 
 /// Where a page begins and which way it goes. The bounds are ids of the listed kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +99,58 @@ impl Store {
             }
             assemble(self, app, MessageId(id), row, with_payload).map(Some)
         })
+    }
+
+    /// Messages of an application, each with what `wanted` found for it; those it found nothing for
+    /// are passed over.
+    pub fn page_of_messages_where<X>(
+        &self,
+        app: AppId,
+        range: &Range,
+        with_payload: bool,
+        wanted: impl Fn(&Message) -> Result<Option<X>>,
+    ) -> Result<Page<(Message, Payload, X)>> {
+        self.page(Tree::Messages, &app.0, range, |id, row| {
+            let (message, _) = assemble(self, app, MessageId(id), row, false)?;
+            let Some(found) = wanted(&message)? else { return Ok(None) };
+            let (message, payload) = assemble(self, app, MessageId(id), row, with_payload)?;
+            Ok(Some((message, payload, found)))
+        })
+    }
+
+    /// Starts the schedule anew for every delivery to `endpoint` that has failed, of messages
+    /// accepted from `since` to `until`. A page at a time: memory stays flat.
+    pub fn recover_failed(
+        &self,
+        app: AppId,
+        endpoint: EndpointId,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<usize> {
+        let mut range = Range {
+            after: Some(first_at(since)),
+            before: Some(first_at(until.plus(std::time::Duration::from_millis(4)))),
+            descending: false,
+            limit: RECOVER_ROWS,
+        };
+        let mut recovered = 0;
+        loop {
+            let page = self.page_of_messages_where(app, &range, false, |message| {
+                let delivery = self.delivery(message.id, endpoint)?;
+                Ok(delivery.filter(|d| matches!(d.state, State::Exhausted | State::Cancelled)))
+            })?;
+            let messages: Vec<Message> = page.rows.into_iter().map(|(m, _, _)| m).collect();
+            recovered += messages.len();
+            if !messages.is_empty() {
+                self.write_and_wait(move |writer| {
+                    messages.iter().try_for_each(|m| writer.recover(m, endpoint).map(drop))
+                })?;
+            }
+            match page.more {
+                Some(last) => range.after = Some(last),
+                None => return Ok(recovered),
+            }
+        }
     }
 
     /// Attempts made for an endpoint that `wanted` lets through.

@@ -14,7 +14,7 @@ use crate::model::application::Application;
 use crate::model::clock::Timestamp;
 use crate::model::endpoint::Endpoint;
 use crate::model::event_type::EventType;
-use crate::model::id::{AppId, EndpointId, ID_BYTES, OrgId};
+use crate::model::id::{AppId, EndpointId, ID_BYTES, OrgId, TaskId};
 use crate::model::limits::ENDPOINTS_PER_APPLICATION;
 
 impl Writer<'_> {
@@ -26,6 +26,11 @@ impl Writer<'_> {
     /// A new endpoint id, later than every id before.
     pub fn new_endpoint_id(&self) -> EndpointId {
         EndpointId(self.new_id())
+    }
+
+    /// A new id for a background task.
+    pub fn new_task_id(&self) -> TaskId {
+        TaskId(self.new_id())
     }
 
     /// The application of `org` with this id or uid.

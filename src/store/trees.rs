@@ -76,7 +76,8 @@ impl Trees {
             durable::clear_half_snapshots(path)?;
         } else {
             durable::make_whole(path, |fresh| {
-                Ok(drop(open_sled(fresh, cache).and_then(|db| Ok(db.flush()?))?))
+                open_sled(fresh, cache)?.flush()?;
+                Ok(())
             })?;
         }
         let db = open_sled(path, cache)?;

@@ -4,7 +4,6 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::thread::sleep; // sleep: these receivers are slow on purpose
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -46,10 +45,14 @@ fn check_code(name: &str, script: Script, code: &str) {
     assert_eq!(outcome.failure.map(|it| it.code()), Some(code), "{name}");
 }
 
+/// A byte every 20 ms, until the other side is gone.
 fn drip(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_millis(20)))?;
     for byte in bytes.iter().cycle() {
         stream.write_all(&[*byte])?;
-        sleep(Duration::from_millis(20));
+        if stream.read(&mut [0]).is_ok() {
+            break;
+        }
     }
     Ok(())
 }
@@ -106,8 +109,10 @@ fn silence_and_dripping_end_at_the_deadline() {
 
 #[test]
 fn a_receiver_that_does_not_read_ends_at_the_deadline() {
-    let receiver = Scripted::start(|_, _| {
-        sleep(SHORT * 4);
+    let (_release, held) = channel::<()>();
+    let held = Mutex::new(held);
+    let receiver = Scripted::start(move |_, _| {
+        held.lock().unwrap().recv().ok();
         Ok(())
     });
     let body = vec![b'x'; 16 << 20];
@@ -442,14 +447,16 @@ fn hanging_receivers_do_not_hold_up_a_healthy_one() {
 #[test]
 fn slow_and_failing_look_ups_end_as_their_failures() {
     #[derive(Debug)]
-    struct Slow;
+    struct Slow(Mutex<Receiver<()>>);
     impl Lookup for Slow {
         fn lookup(&self, _: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-            sleep(SHORT * 3);
+            self.0.lock().unwrap().recv().ok();
             Ok(vec![SocketAddr::new("127.0.0.1".parse().unwrap(), port)])
         }
     }
-    let deliverer = Deliverer::with_lookup(config(SHORT), Arc::new(Slow)).unwrap();
+    let (_release, held) = channel();
+    let deliverer =
+        Deliverer::with_lookup(config(SHORT), Arc::new(Slow(Mutex::new(held)))).unwrap();
     let outcome = send(&deliverer, "http://slow.example/");
     assert_eq!(outcome.failure, Some(timeout(Phase::Resolve)));
     assert!(outcome.is_network_down() && outcome.duration < SHORT + SLACK);

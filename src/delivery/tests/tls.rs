@@ -43,6 +43,17 @@ fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> Identity {
 
 /// A receiver with this identity; it wants a certificate of `clients` where that is given.
 fn receiver(with: &Identity, clients: Option<&Authority>) -> Scripted {
+    running(with, clients, |tls, _| answer_all(tls, OK))
+}
+
+type Session = StreamOwned<ServerConnection, TcpStream>;
+
+/// The same with a script.
+fn running(
+    with: &Identity,
+    clients: Option<&Authority>,
+    script: impl Fn(&mut Session, usize) -> io::Result<()> + Send + Sync + 'static,
+) -> Scripted {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -58,10 +69,9 @@ fn receiver(with: &Identity, clients: Option<&Authority>) -> Scripted {
     };
     let key = PrivateKeyDer::try_from(with.key.serialize_der()).unwrap();
     let config = Arc::new(builder.with_single_cert(vec![with.der.clone()], key).unwrap());
-    Scripted::start(move |stream, _| {
+    Scripted::start(move |stream, number| {
         let session = ServerConnection::new(Arc::clone(&config)).unwrap();
-        let mut tls = StreamOwned::new(session, stream.try_clone()?);
-        answer_all(&mut tls, OK)
+        script(&mut StreamOwned::new(session, stream.try_clone()?), number)
     })
 }
 
@@ -104,6 +114,48 @@ fn a_trusted_receiver_is_reached_and_its_connection_kept() {
     config.trust.extra_roots = Some(authority.pem().into_bytes());
     let outcome = send(&Deliverer::with_lookup(config, stub).unwrap(), &dotted);
     assert_eq!(outcome.failure, None);
+}
+
+#[test]
+fn a_body_that_ends_with_its_connection_needs_no_farewell() {
+    let authority = authority();
+    // Dropped without the closing message of TLS, as many servers do.
+    let old = running(&identity(&authority, NAME, |_| {}), None, |tls, _| {
+        read_request(tls)?;
+        tls.write_all(b"HTTP/1.0 200 OK\r\n\r\nuntil closed")
+    });
+    let outcome = send(&deliverer_trusting(&authority, LONG, None), &url(&old));
+    assert_eq!((outcome.failure, outcome.body), (None, b"until closed".to_vec()));
+    let cut = running(&identity(&authority, NAME, |_| {}), None, |tls, _| {
+        read_request(tls)?;
+        tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\ncut")
+    });
+    let outcome = send(&deliverer_trusting(&authority, LONG, None), &url(&cut));
+    assert_eq!(outcome.failure, Some(Failure::ConnectionClosed { phase: Phase::Body }));
+}
+
+#[test]
+fn an_answer_nobody_asked_for_is_found_under_tls_too() {
+    let authority = authority();
+    let (sender, forged) = channel();
+    let (release, held) = channel::<()>();
+    let held = Mutex::new(held);
+    let receiver = running(&identity(&authority, NAME, |_| {}), None, move |tls, number| {
+        read_request(tls)?;
+        tls.write_all(OK)?;
+        if number == 0 {
+            held.lock().unwrap().recv().ok();
+            tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged")?;
+            sender.send(()).ok();
+        }
+        drain(tls)
+    });
+    let deliverer = deliverer_trusting(&authority, LONG, None);
+    assert!(send(&deliverer, &url(&receiver)).is_success());
+    release.send(()).unwrap();
+    forged.recv_timeout(LONG).unwrap();
+    assert_eq!(send(&deliverer, &url(&receiver)).body, b"ok");
+    assert_eq!(receiver.connections(), 2);
 }
 
 #[test]

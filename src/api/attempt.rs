@@ -1,0 +1,464 @@
+//! Attempts and deliveries: what was tried, where it stands, try again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::Api;
+use super::caller::Caller;
+use super::endpoint::{self, EndpointOut};
+use super::error::ApiError;
+use super::message::{self, MessageFilter};
+use super::paging::{PageRequest, cut};
+use super::query::{Query, bad};
+use super::reply::Reply;
+use super::request::Request;
+use crate::model::attempt::Attempt;
+use crate::model::clock::Timestamp;
+use crate::model::delivery::{Delivery, State};
+use crate::model::id::{AppId, AttemptId, EndpointId, MessageId};
+use crate::model::message::Message;
+use crate::store::directory::Tenant;
+use crate::store::idempotency::Answer;
+use crate::store::messages::Payload;
+use crate::store::pages::Page;
+use crate::store::{Error, Writer};
+
+/// How far back `recover` may go: 14 days.
+const RECOVER_SPAN: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// svix's numbers for where a delivery stands, and their names.
+const SUCCESS: (u8, &str) = (0, "success");
+const PENDING: (u8, &str) = (1, "pending");
+const FAIL: (u8, &str) = (2, "fail");
+const CANCELED: (u8, &str) = (4, "canceled");
+
+fn status_of(delivery: Option<&Delivery>) -> (u8, &'static str) {
+    match delivery.map(|d| d.state) {
+        None | Some(State::Pending) => PENDING,
+        Some(State::Succeeded) => SUCCESS,
+        Some(State::Exhausted) => FAIL,
+        Some(State::Cancelled) => CANCELED,
+    }
+}
+
+fn next_attempt(delivery: Option<&Delivery>, message: &Message) -> Option<String> {
+    let due = match delivery {
+        Some(delivery) => delivery.next_due,
+        None => Some(message.deliver_at.unwrap_or(message.created_at)),
+    };
+    due.map(|t| t.to_string())
+}
+
+/// An attempt on the wire.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AttemptOut {
+    id: String,
+    url: String,
+    response: String,
+    response_status_code: i16,
+    response_duration_ms: u32,
+    status: u8,
+    status_text: &'static str,
+    trigger_type: u8,
+    msg_id: String,
+    endpoint_id: String,
+    timestamp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    msg: Option<Box<RawValue>>,
+}
+
+impl AttemptOut {
+    fn of(attempt: &Attempt) -> Self {
+        let (status, status_text) = if attempt.succeeded { SUCCESS } else { FAIL };
+        Self {
+            id: attempt.id.to_string(),
+            url: attempt.url.clone(),
+            response: String::from_utf8_lossy(&attempt.response).into_owned(),
+            response_status_code: attempt.status.map_or(0, |s| i16::try_from(s).unwrap_or(0)),
+            response_duration_ms: attempt.duration_ms,
+            status,
+            status_text,
+            trigger_type: attempt.trigger as u8,
+            msg_id: attempt.message.to_string(),
+            endpoint_id: attempt.endpoint.to_string(),
+            timestamp: attempt.started_at.to_string(),
+            msg: None,
+        }
+    }
+}
+
+/// What lists of attempts are narrowed down by.
+struct AttemptFilter {
+    status: Option<u64>,
+    status_code_class: Option<u64>,
+    endpoint: Option<EndpointId>,
+    messages: MessageFilter,
+}
+
+impl AttemptFilter {
+    fn of(query: &Query) -> Result<Self, ApiError> {
+        let status = query.number("status")?;
+        if let Some(status) = status.filter(|s| *s > 4) {
+            let way_out = "must be 0 (success), 1 (pending), 2 (fail), 3 (sending) or 4 (canceled)";
+            return Err(bad("status", &status.to_string(), way_out));
+        }
+        let status_code_class = query.number("status_code_class")?;
+        if let Some(class) = status_code_class.filter(|c| ![0, 100, 200, 300, 400, 500].contains(c))
+        {
+            return Err(bad(
+                "status_code_class",
+                &class.to_string(),
+                "must be 0, 100, 200, 300, 400 or 500",
+            ));
+        }
+        Ok(Self { status, status_code_class, endpoint: None, messages: MessageFilter::of(query) })
+    }
+
+    fn lets(&self, api: &Api, app: AppId, attempt: &Attempt) -> Result<bool, Error> {
+        let status = if attempt.succeeded { SUCCESS.0 } else { FAIL.0 };
+        let class = u64::from(attempt.status.unwrap_or(0) / 100 * 100);
+        if self.status.is_some_and(|wanted| wanted != u64::from(status))
+            || self.status_code_class.is_some_and(|wanted| wanted != class)
+            || self.endpoint.is_some_and(|wanted| wanted != attempt.endpoint)
+        {
+            return Ok(false);
+        }
+        if self.messages.is_open() {
+            return Ok(true);
+        }
+        let message = api.store.message(app, attempt.message)?;
+        Ok(message.is_some_and(|(message, _)| self.messages.lets(&message)))
+    }
+}
+
+fn attempt_id(text: &str) -> Result<[u8; 20], ApiError> {
+    text.parse::<AttemptId>().map(|id| id.0).map_err(|_| ApiError::not_found())
+}
+
+fn list_out(
+    api: &Api,
+    app: AppId,
+    page: &PageRequest,
+    rows: Page<Attempt>,
+    with_msg: bool,
+) -> Result<Reply, ApiError> {
+    let mut messages = std::collections::HashMap::new();
+    if with_msg {
+        for row in &rows.rows {
+            if let Some((message, payload)) = api.store.message(app, row.message)? {
+                messages.insert(row.message, message_out(&message, &payload, true, ""));
+            }
+        }
+    }
+    let id = |attempt: &Attempt| attempt.id.to_string();
+    let out = page.answer(
+        rows,
+        id,
+        |id| AttemptId(id).to_string(),
+        |attempt| AttemptOut {
+            msg: messages.get(&attempt.message).cloned().flatten(),
+            ..AttemptOut::of(&attempt)
+        },
+    );
+    Ok(Reply::json(200, &out))
+}
+
+/// A message with more fields behind its own; `more` begins with a comma or is empty.
+fn message_out(
+    message: &Message,
+    payload: &Payload,
+    with_content: bool,
+    more: &str,
+) -> Option<Box<RawValue>> {
+    let mut text = String::from("{");
+    message::write_out(&mut text, message, payload, with_content);
+    text.push_str(more);
+    text.push('}');
+    RawValue::from_string(text).ok()
+}
+
+/// `GET /app/{app}/attempt/endpoint/{endpoint}`: newest first.
+pub(super) fn list_by_endpoint(
+    api: &Api,
+    request: &Request,
+    app: &str,
+    id: &str,
+) -> Result<Reply, ApiError> {
+    let (tenant, endpoint) = endpoint::find(api, request, app, id)?;
+    let query = Query::parse(&request.query)?;
+    let page = PageRequest::of(&query, true)?;
+    let filter = AttemptFilter::of(&query)?;
+    let mut range = page.range(attempt_id)?;
+    message::narrow(&mut range, &query)?;
+    let app = tenant.app.id;
+    let rows = api
+        .store
+        .page_of_attempts_of_endpoint(endpoint.id, &range, |a| filter.lets(api, app, a))?;
+    list_out(api, app, &page, rows, query.flag("with_msg", false)?)
+}
+
+/// `GET /app/{app}/attempt/msg/{msg}`: newest first; of one endpoint when that is given.
+pub(super) fn list_by_message(
+    api: &Api,
+    request: &Request,
+    app: &str,
+    msg: &str,
+    endpoint: Option<&str>,
+) -> Result<Reply, ApiError> {
+    let tenant = Caller::of(api, request)?.tenant(api, app)?;
+    let message = message::find(api, tenant.app.id, msg)?.0;
+    let query = Query::parse(&request.query)?;
+    let page = PageRequest::of(&query, true)?;
+    let mut filter = AttemptFilter::of(&query)?;
+    if let Some(id) = endpoint.or(query.get("endpoint_id")) {
+        filter.endpoint = Some(tenant.endpoint(id).ok_or_else(ApiError::not_found)?.id);
+    }
+    let mut range = page.range(attempt_id)?;
+    message::narrow(&mut range, &query)?;
+    let app = tenant.app.id;
+    let rows =
+        api.store.page_of_attempts_of_message(message.id, &range, |a| filter.lets(api, app, a))?;
+    list_out(api, app, &page, rows, false)
+}
+
+fn find_attempt(
+    api: &Api,
+    request: &Request,
+    app: &str,
+    msg: &str,
+    attempt: &str,
+) -> Result<Attempt, ApiError> {
+    let tenant = Caller::of(api, request)?.tenant(api, app)?;
+    let message = message::find(api, tenant.app.id, msg)?.0;
+    let id = attempt.parse().map_err(|_| ApiError::not_found())?;
+    api.store.attempt_of_message(message.id, id)?.ok_or_else(ApiError::not_found)
+}
+
+/// `GET /app/{app}/msg/{msg}/attempt/{attempt}`
+pub(super) fn get(
+    api: &Api,
+    request: &Request,
+    app: &str,
+    msg: &str,
+    attempt: &str,
+) -> Result<Reply, ApiError> {
+    let attempt = find_attempt(api, request, app, msg, attempt)?;
+    Ok(Reply::json(200, &AttemptOut::of(&attempt)))
+}
+
+/// `DELETE /app/{app}/msg/{msg}/attempt/{attempt}/content`
+pub(super) async fn expunge(
+    api: &Arc<Api>,
+    request: &Request,
+    app: &str,
+    msg: &str,
+    attempt: &str,
+) -> Result<Reply, ApiError> {
+    Caller::of(api, request)?.operator()?;
+    let attempt = find_attempt(api, request, app, msg, attempt)?;
+    api.write(move |writer| writer.expunge_response(attempt.endpoint, attempt.id)).await?;
+    Ok(Reply::no_content())
+}
+
+/// An endpoint a message was sent to, with where the delivery stands.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DestinationOut {
+    #[serde(flatten)]
+    endpoint: EndpointOut,
+    status: u8,
+    status_text: &'static str,
+    next_attempt: Option<String>,
+}
+
+/// `GET /app/{app}/msg/{msg}/endpoint`
+pub(super) fn destinations(
+    api: &Api,
+    request: &Request,
+    app: &str,
+    msg: &str,
+) -> Result<Reply, ApiError> {
+    let tenant = Caller::of(api, request)?.tenant(api, app)?;
+    let message = message::find(api, tenant.app.id, msg)?.0;
+    let page = PageRequest::of(&Query::parse(&request.query)?, false)?;
+    let range = page.range(|text| {
+        tenant
+            .endpoint(text)
+            .map(|e| e.id.0)
+            .or_else(|| text.parse::<EndpointId>().ok().map(|id| id.0))
+            .ok_or(())
+    })?;
+    let mut rows: Vec<(EndpointId, Option<Delivery>)> =
+        message.endpoints.iter().map(|id| (*id, None)).collect();
+    for delivery in api.store.deliveries_of_message(message.id)? {
+        match rows.iter_mut().find(|(id, _)| *id == delivery.endpoint) {
+            Some(row) => row.1 = Some(delivery),
+            None => rows.push((delivery.endpoint, Some(delivery))),
+        }
+    }
+    // A deleted endpoint is found by nobody.
+    rows.retain(|(id, _)| tenant.endpoints.contains_key(id));
+    rows.sort_unstable_by_key(|(id, _)| *id);
+    let rows = cut(&page, rows, |(id, _)| id.0, &range);
+    let out = page.answer(
+        rows,
+        |(id, _)| id.to_string(),
+        |id| EndpointId(id).to_string(),
+        |(id, delivery)| {
+            let endpoint = tenant.endpoints.get(&id)?;
+            let (status, status_text) = status_of(delivery.as_ref());
+            let next_attempt = next_attempt(delivery.as_ref(), &message);
+            Some(DestinationOut {
+                endpoint: EndpointOut::of(endpoint),
+                status,
+                status_text,
+                next_attempt,
+            })
+        },
+    );
+    Ok(Reply::json(200, &out))
+}
+
+/// `GET /app/{app}/endpoint/{endpoint}/msg`: messages with an attempt to it, newest attempt first.
+pub(super) fn attempted_messages(
+    api: &Api,
+    request: &Request,
+    app: &str,
+    id: &str,
+) -> Result<Reply, ApiError> {
+    let (tenant, endpoint) = endpoint::find(api, request, app, id)?;
+    let query = Query::parse(&request.query)?;
+    let page = PageRequest::of(&query, true)?;
+    let filter = MessageFilter::of(&query);
+    let wanted_status = query.number("status")?;
+    let with_content = query.flag("with_content", true)?;
+    let app = tenant.app.id;
+    let mut range = page.range(|text| message::find_id(api, app, text))?;
+    message::narrow(&mut range, &query)?;
+    let rows = api.store.page_of_messages_where(app, &range, with_content, |message| {
+        if !filter.lets(message) {
+            return Ok(None);
+        }
+        let delivery = api.store.delivery(message.id, endpoint.id)?;
+        let status = u64::from(status_of(delivery.as_ref()).0);
+        let is_wanted = wanted_status.is_none_or(|wanted| wanted == status);
+        Ok(delivery.filter(|d| is_wanted && d.last_attempt.is_some()))
+    })?;
+    let id = |(message, _, _): &(Message, Payload, Delivery)| message.id.to_string();
+    let out = page.answer(
+        rows,
+        id,
+        |id| MessageId(id).to_string(),
+        |(message, payload, delivery)| {
+            let (status, text) = status_of(Some(&delivery));
+            let next = next_attempt(Some(&delivery), &message);
+            let next = next.map_or_else(|| "null".to_owned(), |next| format!("\"{next}\""));
+            let more =
+                format!(",\"status\":{status},\"statusText\":\"{text}\",\"nextAttempt\":{next}");
+            message_out(&message, &payload, with_content, &more)
+        },
+    );
+    Ok(Reply::json(200, &out))
+}
+
+/// `POST /app/{app}/msg/{msg}/endpoint/{endpoint}/resend`
+pub(super) async fn resend(
+    api: &Arc<Api>,
+    request: &Request,
+    app: &str,
+    msg: &str,
+    id: &str,
+) -> Result<Reply, ApiError> {
+    let (tenant, endpoint) = endpoint::find(api, request, app, id)?;
+    let message = message::find(api, tenant.app.id, msg)?.0;
+    if endpoint.disabled.is_some() {
+        let detail = "the endpoint is disabled; enable it first (PATCH it with disabled: false)";
+        return Err(ApiError::bad_request(detail));
+    }
+    let (app, message, endpoint) = (tenant.app.id, message.id, endpoint.id);
+    let work = move |writer: &mut Writer<'_>| {
+        writer.resend(app, message, endpoint)?;
+        Ok(Answer::Body { status: 202, body: b"{}".to_vec() })
+    };
+    Ok(Reply::of(api.write_once(request, work).await?.0))
+}
+
+#[derive(Debug, Deserialize)]
+struct RecoverIn {
+    since: String,
+    #[serde(default)]
+    until: Option<String>,
+}
+
+/// Reads a moment out of a body.
+fn moment(field: &str, text: &str) -> Result<Timestamp, ApiError> {
+    Timestamp::from_rfc3339(text).ok_or_else(|| {
+        let shown = super::edit::shown(text);
+        ApiError::invalid(
+            "body",
+            field,
+            format!("{field} is {shown}, but must be RFC 3339, such as 2026-11-24T08:00:00Z"),
+        )
+    })
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskOut {
+    id: String,
+    status: &'static str,
+    task: &'static str,
+    updated_at: String,
+}
+
+/// `POST /app/{app}/endpoint/{endpoint}/recover`: starts the schedule anew for what failed since.
+pub(super) async fn recover(
+    api: &Arc<Api>,
+    request: &Request,
+    app: &str,
+    id: &str,
+) -> Result<Reply, ApiError> {
+    let (tenant, endpoint) = endpoint::find(api, request, app, id)?;
+    let input: RecoverIn = request.json()?;
+    let now = api.store.now();
+    let since = moment("since", &input.since)?;
+    let until = input.until.as_deref().map_or(Ok(now), |text| moment("until", text))?;
+    if now.since(since) > RECOVER_SPAN {
+        let message = "since is more than 14 days ago; give a later one";
+        return Err(ApiError::invalid("body", "since", message));
+    }
+    if until < since {
+        return Err(ApiError::invalid("body", "until", "until is before since"));
+    }
+    let id = api.write(|writer| Ok(writer.new_task_id())).await?;
+    let out = TaskOut {
+        id: id.to_string(),
+        status: "running",
+        task: "endpoint.recover",
+        updated_at: now.to_string(),
+    };
+    start_recovery(api, tenant, endpoint.id, since, until)?;
+    Ok(Reply::json(202, &out))
+}
+
+/// Walks the messages on a thread of its own, a page at a time.
+fn start_recovery(
+    api: &Arc<Api>,
+    tenant: Arc<Tenant>,
+    endpoint: EndpointId,
+    since: Timestamp,
+    until: Timestamp,
+) -> Result<(), ApiError> {
+    let store = Arc::clone(&api.store);
+    let work = move || {
+        if let Err(err) = store.recover_failed(tenant.app.id, endpoint, since, until) {
+            tracing::error!(%err, %endpoint, "recovery ended early; ask for it again");
+        }
+    };
+    let thread = std::thread::Builder::new().name("recover".to_owned()).spawn(work);
+    thread.map(drop).map_err(ApiError::internal)
+}

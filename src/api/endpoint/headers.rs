@@ -1,0 +1,131 @@
+//! An endpoint's custom headers. What looks like a credential is shown by name only.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::find;
+use crate::api::Api;
+use crate::api::error::ApiError;
+use crate::api::reply::Reply;
+use crate::api::request::Request;
+use crate::delivery::check_custom_header;
+use crate::model::endpoint::Endpoint;
+use crate::model::limits::CUSTOM_HEADERS;
+
+type Headers = BTreeMap<String, String>;
+
+#[derive(Debug, Deserialize)]
+struct HeadersIn {
+    headers: Headers,
+}
+
+#[derive(Debug, Deserialize)]
+struct HeadersPatch {
+    headers: BTreeMap<String, Option<String>>,
+    #[serde(default, rename = "deleteHeaders")]
+    delete_headers: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct HeadersOut {
+    headers: Headers,
+    sensitive: Vec<String>,
+}
+
+/// Whether a header's value is kept from view.
+fn is_sensitive(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    matches!(
+        name.as_str(),
+        "authorization" | "x-api-key" | "x-auth-token" | "cookie" | "www-authenticate"
+    ) || name.starts_with("proxy-")
+}
+
+/// Checks names, values and their number.
+pub(super) fn check(headers: &Headers) -> Result<(), ApiError> {
+    if headers.len() > CUSTOM_HEADERS {
+        let message =
+            format!("there are {} headers, at most {CUSTOM_HEADERS} are taken", headers.len());
+        return Err(ApiError::invalid("body", "headers", message));
+    }
+    headers.iter().try_for_each(|(name, value)| {
+        check_custom_header(name, value)
+            .map_err(|problem| ApiError::invalid("body", "headers", problem))
+    })
+}
+
+/// `GET /app/{app}/endpoint/{endpoint}/headers`
+pub(crate) fn get(api: &Api, request: &Request, app: &str, id: &str) -> Result<Reply, ApiError> {
+    let (_, endpoint) = find(api, request, app, id)?;
+    let mut headers = endpoint.headers.clone();
+    let sensitive: Vec<String> =
+        headers.keys().filter(|name| is_sensitive(name)).cloned().collect();
+    headers.retain(|name, _| !is_sensitive(name));
+    Ok(Reply::json(200, &HeadersOut { headers, sensitive }))
+}
+
+/// `PUT /app/{app}/endpoint/{endpoint}/headers`
+pub(crate) async fn set(
+    api: &Arc<Api>,
+    request: &Request,
+    app: &str,
+    id: &str,
+) -> Result<Reply, ApiError> {
+    let input: HeadersIn = request.json()?;
+    check(&input.headers)?;
+    change(api, request, app, id, move |_| Ok(input.headers)).await
+}
+
+/// `PATCH /app/{app}/endpoint/{endpoint}/headers`: null takes a header away.
+pub(crate) async fn patch(
+    api: &Arc<Api>,
+    request: &Request,
+    app: &str,
+    id: &str,
+) -> Result<Reply, ApiError> {
+    let input: HeadersPatch = request.json()?;
+    let (_, endpoint) = find(api, request, app, id)?;
+    let merge = move |mut headers: Headers| {
+        let given = input.headers.into_iter();
+        let deleted = input.delete_headers.into_iter().map(|name| (name, None));
+        for (name, value) in given.chain(deleted) {
+            headers.retain(|old, _| !old.eq_ignore_ascii_case(&name));
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
+        }
+        headers
+    };
+    // Checked against what is there now; the limit is checked again when it is written.
+    check(&merge.clone()(endpoint.headers.clone()))?;
+    change(api, request, app, id, move |headers| {
+        let merged = merge(headers);
+        if merged.len() > CUSTOM_HEADERS {
+            let text = format!("an endpoint may have at most {CUSTOM_HEADERS} headers");
+            return Err(crate::store::Error::Limit(text));
+        }
+        Ok(merged)
+    })
+    .await
+}
+
+async fn change(
+    api: &Arc<Api>,
+    request: &Request,
+    app: &str,
+    id: &str,
+    edit: impl FnOnce(Headers) -> Result<Headers, crate::store::Error> + Send + 'static,
+) -> Result<Reply, ApiError> {
+    let (tenant, found) = find(api, request, app, id)?;
+    let (app, id) = (tenant.app.id, found.id.to_string());
+    api.write(move |writer| {
+        let mut endpoint = Endpoint::clone(&*writer.endpoint(app, &id)?);
+        endpoint.headers = edit(std::mem::take(&mut endpoint.headers))?;
+        endpoint.updated_at = writer.now();
+        writer.put_endpoint(endpoint)
+    })
+    .await?;
+    Ok(Reply::no_content())
+}

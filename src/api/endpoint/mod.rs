@@ -1,0 +1,448 @@
+//! Endpoints: made, read, replaced, changed, deleted. Secrets and headers have files of their own.
+
+pub mod headers;
+pub mod secret;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Api;
+use super::caller::Caller;
+use super::edit::{check_length, check_metadata, check_uid, given, shown};
+use super::error::ApiError;
+use super::message::check_channels;
+use super::paging::{PageRequest, cut};
+use super::query::Query;
+use super::reply::Reply;
+use super::request::Request;
+use crate::delivery::check_url;
+use crate::model::application::Metadata;
+use crate::model::endpoint::{DisabledReason, Endpoint, LiveSecret, SharedEndpoint};
+use crate::model::id::{AppId, EndpointId, OrgId};
+use crate::model::limits::{DESCRIPTION_CHARS, ENDPOINT_CHANNELS, ENDPOINT_EVENT_TYPES};
+use crate::model::name::check_pattern;
+use crate::model::secret::SigningKey;
+use crate::store::directory::Tenant;
+use crate::store::idempotency::Answer;
+use crate::store::{Error, Writer};
+
+/// What a caller sends to make or replace one.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EndpointIn {
+    url: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    uid: Option<String>,
+    #[serde(default)]
+    version: Option<u32>,
+    #[serde(default)]
+    disabled: bool,
+    #[serde(default, alias = "filterTypes")]
+    event_types: Option<Vec<String>>,
+    #[serde(default)]
+    channels: Option<Vec<String>>,
+    #[serde(default)]
+    secret: Option<String>,
+    #[serde(default)]
+    throttle_rate: Option<u16>,
+    #[serde(default)]
+    rate_limit: Option<u16>,
+    #[serde(default)]
+    metadata: Option<Metadata>,
+    #[serde(default)]
+    headers: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    ordered: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EndpointPatch {
+    #[serde(default, deserialize_with = "given")]
+    url: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    description: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    uid: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    version: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
+    disabled: Option<bool>,
+    #[serde(default, alias = "filterTypes", deserialize_with = "given")]
+    event_types: Option<Option<Vec<String>>>,
+    #[serde(default, deserialize_with = "given")]
+    channels: Option<Option<Vec<String>>>,
+    #[serde(default, deserialize_with = "given")]
+    secret: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    throttle_rate: Option<Option<u16>>,
+    #[serde(default, deserialize_with = "given")]
+    rate_limit: Option<Option<u16>>,
+    #[serde(default, deserialize_with = "given")]
+    metadata: Option<Metadata>,
+    #[serde(default, deserialize_with = "given")]
+    ordered: Option<bool>,
+}
+
+/// An endpoint on the wire.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct EndpointOut {
+    id: String,
+    url: String,
+    description: String,
+    uid: Option<String>,
+    version: u32,
+    disabled: bool,
+    event_types: Option<Vec<String>>,
+    filter_types: Option<Vec<String>>,
+    channels: Option<Vec<String>>,
+    throttle_rate: Option<u32>,
+    rate_limit: Option<u32>,
+    metadata: Metadata,
+    created_at: String,
+    updated_at: String,
+    ordered: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disabled_reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused: Option<PausedOut>,
+}
+
+/// A pause, for people to see.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PausedOut {
+    since: String,
+    why: &'static str,
+    next_probe: String,
+}
+
+impl EndpointOut {
+    pub(super) fn of(endpoint: &Endpoint) -> Self {
+        Self {
+            id: endpoint.id.to_string(),
+            url: endpoint.url.clone(),
+            description: endpoint.description.clone(),
+            uid: endpoint.uid.clone(),
+            version: endpoint.version,
+            disabled: endpoint.disabled.is_some(),
+            event_types: endpoint.event_types.clone(),
+            filter_types: endpoint.event_types.clone(),
+            channels: endpoint.channels.clone(),
+            throttle_rate: endpoint.throttle_rate,
+            rate_limit: endpoint.throttle_rate,
+            metadata: endpoint.metadata.clone(),
+            created_at: endpoint.created_at.to_string(),
+            updated_at: endpoint.updated_at.to_string(),
+            ordered: endpoint.ordered,
+            disabled_reason: endpoint.disabled.as_ref().map(|reason| match reason {
+                DisabledReason::Manual => "manual",
+                DisabledReason::Gone => "gone",
+                DisabledReason::Failing => "failing",
+            }),
+            paused: None,
+        }
+    }
+
+    /// With what the scheduler knows of it.
+    pub(super) fn seen(api: &Api, endpoint: &Endpoint) -> Self {
+        let paused = api.board.pause(endpoint.id).map(|pause| PausedOut {
+            since: pause.since.to_string(),
+            why: pause.why,
+            next_probe: pause.next_probe.to_string(),
+        });
+        Self { paused, ..Self::of(endpoint) }
+    }
+}
+
+fn invalid(field: &str, message: impl std::fmt::Display) -> ApiError {
+    ApiError::invalid("body", field, message)
+}
+
+fn check_target(api: &Api, url: &str) -> Result<(), ApiError> {
+    check_url(url, api.settings.https_only, &api.settings.policy)
+        .map(|_| ())
+        .map_err(|problem| invalid("url", problem))
+}
+
+fn check_event_types(patterns: &[String]) -> Result<(), ApiError> {
+    if patterns.is_empty() || patterns.len() > ENDPOINT_EVENT_TYPES {
+        let message = format!(
+            "eventTypes has {} entries, but must have 1 to {ENDPOINT_EVENT_TYPES}; leave it out for all",
+            patterns.len()
+        );
+        return Err(invalid("eventTypes", message));
+    }
+    patterns.iter().try_for_each(|pattern| {
+        check_pattern(pattern)
+            .map_err(|problem| invalid("eventTypes", format!("{} {problem}", shown(pattern))))
+    })
+}
+
+/// Plain names must be registered and not archived; patterns may match what is yet to come.
+fn check_registered(api: &Api, org: OrgId, patterns: Option<&Vec<String>>) -> Result<(), ApiError> {
+    for name in patterns.into_iter().flatten().filter(|name| !name.ends_with('*')) {
+        let known = api.store.directory().event_type(org, name)?;
+        if known.is_none_or(|event_type| event_type.archived) {
+            let message = format!(
+                "event type {} is not registered or is archived; register it first (POST /api/v1/event-type)",
+                shown(name)
+            );
+            return Err(invalid("eventTypes", message));
+        }
+    }
+    Ok(())
+}
+
+fn parse_key(text: &str) -> Result<SigningKey, ApiError> {
+    SigningKey::parse(text).map_err(|problem| invalid("secret", problem))
+}
+
+impl EndpointIn {
+    fn check(&self, api: &Api) -> Result<(), ApiError> {
+        check_target(api, &self.url)?;
+        check_length("description", &self.description, DESCRIPTION_CHARS)?;
+        if let Some(uid) = &self.uid {
+            check_uid("uid", uid, EndpointId::PREFIX)?;
+        }
+        self.event_types.as_deref().map_or(Ok(()), check_event_types)?;
+        if let Some(channels) = &self.channels {
+            check_channels(channels, ENDPOINT_CHANNELS)?;
+        }
+        check_metadata(self.metadata.as_ref().unwrap_or(&Metadata::new()))?;
+        headers::check(self.headers.as_ref().unwrap_or(&BTreeMap::new()))
+    }
+
+    fn apply(self, endpoint: &mut Endpoint) {
+        endpoint.url = self.url;
+        endpoint.description = self.description;
+        endpoint.uid = self.uid;
+        endpoint.version = self.version.unwrap_or(endpoint.version);
+        set_disabled(endpoint, self.disabled);
+        endpoint.event_types = self.event_types;
+        endpoint.channels = self.channels;
+        endpoint.throttle_rate = self.throttle_rate.or(self.rate_limit).map(u32::from);
+        endpoint.metadata = self.metadata.unwrap_or_default();
+        endpoint.ordered = self.ordered;
+        if let Some(headers) = self.headers {
+            endpoint.headers = headers;
+        }
+    }
+
+    fn into_new(self, writer: &Writer<'_>, app: AppId, key: SigningKey) -> Endpoint {
+        let now = writer.now();
+        let mut endpoint = Endpoint {
+            id: writer.new_endpoint_id(),
+            app,
+            uid: None,
+            url: String::new(),
+            description: String::new(),
+            version: 1,
+            disabled: None,
+            event_types: None,
+            channels: None,
+            throttle_rate: None,
+            ordered: false,
+            metadata: Metadata::new(),
+            secrets: vec![LiveSecret { key, expires_at: None }],
+            headers: BTreeMap::new(),
+            created_at: now,
+            updated_at: now,
+            deleted: false,
+        };
+        self.apply(&mut endpoint);
+        endpoint
+    }
+}
+
+/// One that is disabled already keeps its reason.
+fn set_disabled(endpoint: &mut Endpoint, disabled: bool) {
+    if disabled != endpoint.disabled.is_some() {
+        endpoint.disabled = disabled.then_some(DisabledReason::Manual);
+    }
+}
+
+fn answer(status: u16, endpoint: &Endpoint) -> Answer {
+    Answer::Body { status, body: Reply::json(status, &EndpointOut::of(endpoint)).body.to_vec() }
+}
+
+/// The endpoint with this id or uid, if the caller may see it.
+pub(super) fn find(
+    api: &Api,
+    request: &Request,
+    app: &str,
+    id: &str,
+) -> Result<(Arc<Tenant>, SharedEndpoint), ApiError> {
+    let tenant = Caller::of(api, request)?.tenant(api, app)?;
+    let endpoint = tenant.endpoint(id).cloned().ok_or_else(ApiError::not_found)?;
+    Ok((tenant, endpoint))
+}
+
+/// `GET /app/{app}/endpoint`
+pub(super) fn list(api: &Api, request: &Request, app: &str) -> Result<Reply, ApiError> {
+    let tenant = Caller::of(api, request)?.tenant(api, app)?;
+    let page = PageRequest::of(&Query::parse(&request.query)?, true)?;
+    let id_of = |text: &str| {
+        tenant
+            .endpoint(text)
+            .map(|e| e.id.0)
+            .or_else(|| text.parse::<EndpointId>().ok().map(|id| id.0))
+    };
+    let range = page.range(|text| id_of(text).ok_or(()))?;
+    let rows: Vec<SharedEndpoint> = tenant.endpoints.values().cloned().collect();
+    let rows = cut(&page, rows, |e| e.id.0, &range);
+    let id = |endpoint: &SharedEndpoint| endpoint.id.to_string();
+    let out =
+        page.answer(rows, id, |id| EndpointId(id).to_string(), |e| EndpointOut::seen(api, &e));
+    Ok(Reply::json(200, &out))
+}
+
+/// `POST /app/{app}/endpoint`
+pub(super) async fn create(
+    api: &Arc<Api>,
+    request: &Request,
+    app: &str,
+) -> Result<Reply, ApiError> {
+    let tenant = Caller::of(api, request)?.tenant(api, app)?;
+    let input: EndpointIn = request.json()?;
+    input.check(api)?;
+    check_registered(api, tenant.app.org, input.event_types.as_ref())?;
+    let key = input.secret.as_deref().map_or_else(|| api.new_key(), parse_key)?;
+    api.space_for_writes()?;
+    let app = tenant.app.id;
+    let work = move |writer: &mut Writer<'_>| {
+        let endpoint = input.into_new(writer, app, key);
+        Ok(answer(201, &*writer.put_endpoint(endpoint)?))
+    };
+    Ok(Reply::of(api.write_once(request, work).await?.0))
+}
+
+/// `GET /app/{app}/endpoint/{endpoint}`
+pub(super) fn get(api: &Api, request: &Request, app: &str, id: &str) -> Result<Reply, ApiError> {
+    let (_, endpoint) = find(api, request, app, id)?;
+    Ok(Reply::json(200, &EndpointOut::seen(api, &endpoint)))
+}
+
+/// `PUT /app/{app}/endpoint/{endpoint}`: replaces it, or makes it when there is none. Its secret
+/// and headers stay as they are.
+pub(super) async fn update(
+    api: &Arc<Api>,
+    request: &Request,
+    app: &str,
+    id: &str,
+) -> Result<Reply, ApiError> {
+    let tenant = Caller::of(api, request)?.tenant(api, app)?;
+    let input: EndpointIn = request.json()?;
+    input.check(api)?;
+    check_registered(api, tenant.app.org, input.event_types.as_ref())?;
+    if id.parse::<EndpointId>().is_err() {
+        check_uid("endpoint_id", id, EndpointId::PREFIX)?;
+    }
+    let key = input.secret.as_deref().map_or_else(|| api.new_key(), parse_key)?;
+    let (app, id) = (tenant.app.id, id.to_owned());
+    let answer = api.write(move |writer| match writer.endpoint(app, &id) {
+        Ok(old) => {
+            let mut endpoint = Endpoint::clone(&old);
+            input.apply(&mut endpoint);
+            endpoint.updated_at = writer.now();
+            Ok(answer(200, &*writer.put_endpoint(endpoint)?))
+        }
+        Err(Error::NotFound("endpoint")) => {
+            let endpoint = input.into_new(writer, app, key);
+            Ok(answer(201, &*writer.put_endpoint(endpoint)?))
+        }
+        Err(err) => Err(err),
+    });
+    Ok(Reply::of(answer.await?))
+}
+
+/// `PATCH /app/{app}/endpoint/{endpoint}`
+pub(super) async fn patch(
+    api: &Arc<Api>,
+    request: &Request,
+    app: &str,
+    id: &str,
+) -> Result<Reply, ApiError> {
+    let (tenant, found) = find(api, request, app, id)?;
+    let patch: EndpointPatch = request.json()?;
+    patch.check(api, tenant.app.org)?;
+    let key = match &patch.secret {
+        None => None,
+        Some(None) => Some(api.new_key()?),
+        Some(Some(text)) => Some(parse_key(text)?),
+    };
+    let (app, id) = (tenant.app.id, found.id.to_string());
+    let answer = api.write(move |writer| {
+        let mut endpoint = Endpoint::clone(&*writer.endpoint(app, &id)?);
+        patch.apply(&mut endpoint);
+        if let Some(key) = key {
+            endpoint.secrets = vec![LiveSecret { key, expires_at: None }];
+        }
+        endpoint.updated_at = writer.now();
+        Ok(answer(200, &*writer.put_endpoint(endpoint)?))
+    });
+    Ok(Reply::of(answer.await?))
+}
+
+impl EndpointPatch {
+    fn check(&self, api: &Api, org: OrgId) -> Result<(), ApiError> {
+        self.url.as_ref().map_or(Ok(()), |url| check_target(api, url))?;
+        let description = self.description.as_deref().unwrap_or_default();
+        check_length("description", description, DESCRIPTION_CHARS)?;
+        if let Some(Some(uid)) = &self.uid {
+            check_uid("uid", uid, EndpointId::PREFIX)?;
+        }
+        if let Some(Some(patterns)) = &self.event_types {
+            check_event_types(patterns)?;
+            check_registered(api, org, Some(patterns))?;
+        }
+        if let Some(Some(channels)) = &self.channels {
+            check_channels(channels, ENDPOINT_CHANNELS)?;
+        }
+        self.metadata.as_ref().map_or(Ok(()), check_metadata)
+    }
+
+    fn apply(self, endpoint: &mut Endpoint) {
+        fn set<T>(field: &mut T, new: Option<T>) {
+            if let Some(new) = new {
+                *field = new;
+            }
+        }
+        set(&mut endpoint.url, self.url);
+        set(&mut endpoint.description, self.description);
+        set(&mut endpoint.uid, self.uid);
+        set(&mut endpoint.version, self.version);
+        set(&mut endpoint.event_types, self.event_types);
+        set(&mut endpoint.channels, self.channels);
+        set(&mut endpoint.metadata, self.metadata);
+        set(&mut endpoint.ordered, self.ordered);
+        let rate = self.throttle_rate.or(self.rate_limit);
+        set(&mut endpoint.throttle_rate, rate.map(|rate| rate.map(u32::from)));
+        if let Some(disabled) = self.disabled {
+            set_disabled(endpoint, disabled);
+        }
+    }
+}
+
+/// `DELETE /app/{app}/endpoint/{endpoint}`
+pub(super) async fn delete(
+    api: &Arc<Api>,
+    request: &Request,
+    app: &str,
+    id: &str,
+) -> Result<Reply, ApiError> {
+    let (tenant, found) = find(api, request, app, id)?;
+    let (app, id) = (tenant.app.id, found.id.to_string());
+    api.write(move |writer| {
+        let endpoint = Endpoint::clone(&*writer.endpoint(app, &id)?);
+        let now = writer.now();
+        writer.put_endpoint(Endpoint { deleted: true, updated_at: now, ..endpoint })
+    })
+    .await?;
+    Ok(Reply::no_content())
+}

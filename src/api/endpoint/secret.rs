@@ -1,0 +1,82 @@
+//! An endpoint's secret: shown, and rotated with a time of grace for the old one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{find, parse_key};
+use crate::api::Api;
+use crate::api::error::ApiError;
+use crate::api::reply::Reply;
+use crate::api::request::Request;
+use crate::model::endpoint::{Endpoint, LiveSecret};
+use crate::model::limits::OLD_SECRETS;
+use crate::store::idempotency::Answer;
+use crate::store::{Error, Writer};
+
+/// Seconds the old key is signed with beside the new one, when nothing is said: a day.
+const DEFAULT_GRACE: u64 = 24 * 3600;
+/// And at the most: a week.
+const MAX_GRACE: u64 = 7 * 24 * 3600;
+
+#[derive(Debug, Serialize)]
+struct SecretOut {
+    key: String,
+}
+
+/// `GET /app/{app}/endpoint/{endpoint}/secret`. Of an Ed25519 key only the public half is shown:
+/// it is what verifies.
+pub(crate) fn get(api: &Api, request: &Request, app: &str, id: &str) -> Result<Reply, ApiError> {
+    let (_, endpoint) = find(api, request, app, id)?;
+    let current =
+        endpoint.secrets.first().ok_or_else(|| ApiError::internal("an endpoint has no secret"))?;
+    let key = current.key.public_text().unwrap_or_else(|| current.key.to_text());
+    Ok(Reply::json(200, &SecretOut { key }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RotateIn {
+    #[serde(default)]
+    key: Option<String>,
+    #[serde(default)]
+    grace_period_seconds: Option<u64>,
+}
+
+/// `POST /app/{app}/endpoint/{endpoint}/secret/rotate`
+pub(crate) async fn rotate(
+    api: &Arc<Api>,
+    request: &Request,
+    app: &str,
+    id: &str,
+) -> Result<Reply, ApiError> {
+    let (tenant, found) = find(api, request, app, id)?;
+    let input: RotateIn = request.json()?;
+    let grace = input.grace_period_seconds.unwrap_or(DEFAULT_GRACE);
+    if grace > MAX_GRACE {
+        let message = format!("gracePeriodSeconds is {grace}, at most {MAX_GRACE} are taken");
+        return Err(ApiError::invalid("body", "gracePeriodSeconds", message));
+    }
+    let key = input.key.as_deref().map_or_else(|| api.new_key(), parse_key)?;
+    let (app, id) = (tenant.app.id, found.id.to_string());
+    let work = move |writer: &mut Writer<'_>| {
+        let mut endpoint = Endpoint::clone(&*writer.endpoint(app, &id)?);
+        let now = writer.now();
+        endpoint.secrets.retain(|secret| secret.expires_at.is_none_or(|until| until > now));
+        if endpoint.secrets.len() > OLD_SECRETS {
+            return Err(Error::Limit(format!(
+                "the endpoint has {OLD_SECRETS} old secrets already; wait until one expires"
+            )));
+        }
+        let expires_at = Some(now.plus(Duration::from_secs(grace)));
+        if let Some(current) = endpoint.secrets.first_mut() {
+            current.expires_at = expires_at;
+        }
+        endpoint.secrets.insert(0, LiveSecret { key, expires_at: None });
+        endpoint.updated_at = now;
+        writer.put_endpoint(endpoint)?;
+        Ok(Answer::Body { status: 204, body: Vec::new() })
+    };
+    Ok(Reply::of(api.write_once(request, work).await?.0))
+}

@@ -1,0 +1,376 @@
+//! Messages: accept, list, get, expunge. Accepting is the hot path.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Api;
+use super::application::ApplicationIn;
+use super::caller::Caller;
+use super::edit::{check_name, check_uid};
+use super::error::ApiError;
+use super::paging::PageRequest;
+use super::query::Query;
+use super::reply::Reply;
+use super::request::{Request, bad_json};
+use crate::model::clock::Timestamp;
+use crate::model::id::{AppId, MessageId};
+use crate::model::limits::{CHANNEL_CHARS, EVENT_TYPE_CHARS, MESSAGE_CHANNELS};
+use crate::model::message::{Message, NewMessage};
+use crate::store::Error;
+use crate::store::idempotency::Answer;
+use crate::store::messages::Payload;
+use crate::store::pages::Range;
+
+/// Days a payload may be kept by `payloadRetentionPeriod`.
+const RETENTION_DAYS: std::ops::RangeInclusive<u32> = 5..=90;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MessageIn<'a> {
+    event_type: String,
+    /// Kept as the bytes that came; never parsed further, never written anew.
+    #[serde(borrow, alias = "data")]
+    payload: &'a RawValue,
+    #[serde(default)]
+    event_id: Option<String>,
+    #[serde(default)]
+    channels: Option<Vec<String>>,
+    #[serde(default)]
+    payload_retention_period: Option<u32>,
+    #[serde(default)]
+    application: Option<ApplicationIn>,
+    #[serde(default)]
+    transformations_params: Option<TransformationsIn>,
+}
+
+/// What libraries use to send a payload that is not JSON.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TransformationsIn {
+    #[serde(default)]
+    raw_payload: Option<String>,
+    #[serde(default)]
+    headers: Option<std::collections::BTreeMap<String, String>>,
+}
+
+impl MessageIn<'_> {
+    fn check(&self, api: &Api) -> Result<(), ApiError> {
+        check_name("eventType", &self.event_type, EVENT_TYPE_CHARS)?;
+        if let Some(event_id) = &self.event_id {
+            check_uid("eventId", event_id, MessageId::PREFIX)?;
+        }
+        if let Some(channels) = &self.channels {
+            check_channels(channels, MESSAGE_CHANNELS)?;
+        }
+        if let Some(days) = self.payload_retention_period
+            && !RETENTION_DAYS.contains(&days)
+        {
+            let message = format!("payloadRetentionPeriod is {days}, but must be 5 to 90 days");
+            return Err(ApiError::invalid("body", "payloadRetentionPeriod", message));
+        }
+        if !self.payload.get().starts_with('{') && self.raw_payload().is_none() {
+            let message = "payload must be a JSON object; put other values into a field of one";
+            return Err(ApiError::invalid("body", "payload", message));
+        }
+        if self.raw_payload().map_or(self.payload.get().len(), str::len) > api.settings.max_payload
+        {
+            return Err(super::serve::too_large(api));
+        }
+        self.application.as_ref().map_or(Ok(()), ApplicationIn::check)
+    }
+
+    fn raw_payload(&self) -> Option<&str> {
+        self.transformations_params.as_ref()?.raw_payload.as_deref()
+    }
+
+    fn content_type(&self) -> Option<String> {
+        let params = self.transformations_params.as_ref()?;
+        params.raw_payload.as_ref()?;
+        let headers = params.headers.as_ref()?;
+        let found = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        found.map(|(_, value)| value.clone())
+    }
+
+    /// The message, its payload a slice of the request's own bytes.
+    fn into_new(self, body: &Bytes) -> (NewMessage, Option<ApplicationIn>) {
+        let payload = match self.raw_payload() {
+            Some(raw) => Bytes::copy_from_slice(raw.as_bytes()),
+            None => body.slice_ref(self.payload.get().as_bytes()),
+        };
+        let content_type = self.content_type();
+        let message = NewMessage {
+            event_type: self.event_type,
+            event_id: self.event_id,
+            channels: self.channels.unwrap_or_default(),
+            tags: Vec::new(),
+            deliver_at: None,
+            payload_retention_hours: self.payload_retention_period.map(|days| days * 24),
+            content_type,
+            payload,
+        };
+        (message, self.application)
+    }
+}
+
+/// Checks a list of channels: between 1 and `most`, each by the pattern.
+pub(super) fn check_channels(channels: &[String], most: usize) -> Result<(), ApiError> {
+    if channels.is_empty() || channels.len() > most {
+        let message = format!(
+            "channels has {} entries, but must have 1 to {most}; leave it out for none",
+            channels.len()
+        );
+        return Err(ApiError::invalid("body", "channels", message));
+    }
+    channels.iter().try_for_each(|channel| check_name("channels", channel, CHANNEL_CHARS))
+}
+
+/// `POST /app/{app}/msg`: 202 once the message and every delivery it causes are on disk.
+pub(super) async fn create(
+    api: &Arc<Api>,
+    request: &Request,
+    app: &str,
+) -> Result<Reply, ApiError> {
+    let caller = Caller::of(api, request)?;
+    caller.operator()?;
+    let with_content =
+        request.query.is_empty() || Query::parse(&request.query)?.flag("with_content", true)?;
+    let input: MessageIn<'_> =
+        serde_json::from_slice(&request.body).map_err(|err| bad_json(&err))?;
+    input.check(api)?;
+    let (new, inline) = input.into_new(&request.body);
+    let tenant = caller.tenant(api, app);
+    let app_id = match (tenant, inline) {
+        (Ok(tenant), _) => tenant.app.id,
+        (Err(_), Some(inline)) => make_inline(api, &caller, app, inline).await?,
+        (Err(error), None) => return Err(error),
+    };
+    let payload = new.payload.clone();
+    let key = super::idempotency::key(request)?;
+    let (answer, fresh) = api
+        .write(move |writer| {
+            let mut fresh = None;
+            let (answer, _) = writer.once(key.as_ref(), |writer| {
+                let message = writer.accept(app_id, new)?;
+                let id = message.id;
+                fresh = Some(message);
+                Ok(Answer::Message { app: app_id, message: id })
+            })?;
+            Ok((answer, fresh))
+        })
+        .await?;
+    if let Some(message) = fresh {
+        return Ok(reply(202, &message, &Payload::Here(payload), with_content));
+    }
+    repeated(api, answer, with_content)
+}
+
+/// The answer to a request whose idempotency key was seen before.
+fn repeated(api: &Api, answer: Answer, with_content: bool) -> Result<Reply, ApiError> {
+    let Answer::Message { app, message } = answer else { return Ok(Reply::of(answer)) };
+    let (message, payload) = api.store.message(app, message)?.ok_or_else(ApiError::not_found)?;
+    Ok(reply(202, &message, &payload, with_content))
+}
+
+/// Makes the application that a message brings with it, when there is none yet.
+async fn make_inline(
+    api: &Arc<Api>,
+    caller: &Caller,
+    app: &str,
+    inline: ApplicationIn,
+) -> Result<AppId, ApiError> {
+    let org = caller.org;
+    let problem = match &inline.uid {
+        None => {
+            Some(("application_uid_missing", "application.uid is missing, but the path names one"))
+        }
+        Some(uid) if uid != app => {
+            Some(("application_uid_mismatch", "application.uid is not the uid in the path"))
+        }
+        Some(_) => None,
+    };
+    if let Some((kind, message)) = problem {
+        return Err(ApiError::invalid_as(kind, "body", "application.uid", message));
+    }
+    let uid = app.to_owned();
+    api.write(move |writer| match writer.application(org, &uid) {
+        Ok(app) => Ok(app.id),
+        Err(Error::NotFound(_)) => {
+            let app = inline.into_new(writer, org);
+            Ok(writer.put_application(app)?.id)
+        }
+        Err(err) => Err(err),
+    })
+    .await
+}
+
+/// A message on the wire. Written by hand around the payload's own bytes.
+pub(super) fn write_out(
+    out: &mut String,
+    message: &Message,
+    payload: &Payload,
+    with_content: bool,
+) {
+    let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    // Writing to a String cannot fail.
+    let mut put = |text: &str| out.push_str(text);
+    put("\"id\":\"");
+    put(&message.id.to_string());
+    put("\",\"eventType\":");
+    put(&quoted(&message.event_type));
+    put(",\"payload\":");
+    match payload {
+        Payload::Gone => put("{\"expired\":true}"),
+        Payload::Here(_) if !with_content => put("{}"),
+        Payload::Here(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) if message.content_type.is_none() => put(text),
+            Ok(text) => put(&quoted(text)),
+            Err(_) => put(&quoted(&String::from_utf8_lossy(bytes))),
+        },
+    }
+    put(",\"timestamp\":\"");
+    put(&message.created_at.to_string());
+    put("\",\"eventId\":");
+    put(&message.event_id.as_deref().map_or_else(|| "null".to_owned(), quoted));
+    put(",\"channels\":");
+    if message.channels.is_empty() {
+        put("null");
+    } else {
+        put(&serde_json::to_string(&message.channels).unwrap_or_default());
+    }
+}
+
+/// A message as an answer.
+pub(super) fn reply(
+    status: u16,
+    message: &Message,
+    payload: &Payload,
+    with_content: bool,
+) -> Reply {
+    let length = if let Payload::Here(bytes) = payload { bytes.len() } else { 0 };
+    let mut out = String::with_capacity(256 + length);
+    out.push('{');
+    write_out(&mut out, message, payload, with_content);
+    out.push('}');
+    Reply::bytes(status, out)
+}
+
+/// The message with this id or `eventId`.
+pub(super) fn find(
+    api: &Api,
+    app: AppId,
+    id_or_event_id: &str,
+) -> Result<(Message, Payload), ApiError> {
+    let id = match id_or_event_id.parse::<MessageId>() {
+        Ok(id) => Some(id),
+        Err(_) => api.store.message_of_event(app, id_or_event_id)?,
+    };
+    let id = id.ok_or_else(ApiError::not_found)?;
+    api.store.message(app, id)?.ok_or_else(ApiError::not_found)
+}
+
+/// What lists of messages and attempts are narrowed down by.
+#[derive(Debug)]
+pub(super) struct MessageFilter {
+    event_types: Vec<String>,
+    channel: Option<String>,
+    tag: Option<String>,
+}
+
+impl MessageFilter {
+    pub(super) fn of(query: &Query) -> Self {
+        Self {
+            event_types: query.list("event_types"),
+            channel: query.get("channel").map(str::to_owned),
+            tag: query.get("tag").map(str::to_owned),
+        }
+    }
+
+    /// Whether it lets everything through.
+    pub(super) fn is_open(&self) -> bool {
+        self.event_types.is_empty() && self.channel.is_none() && self.tag.is_none()
+    }
+
+    pub(super) fn lets(&self, message: &Message) -> bool {
+        (self.event_types.is_empty() || self.event_types.contains(&message.event_type))
+            && self.channel.as_ref().is_none_or(|c| message.channels.contains(c))
+            && self.tag.as_ref().is_none_or(|t| message.tags.contains(t))
+    }
+}
+
+/// Narrows a range of ids down to `before` and `after`: ids carry their time.
+pub(super) fn narrow(range: &mut Range, query: &Query) -> Result<(), ApiError> {
+    // An id's time is exact to 4 ms; the smallest id of a moment has no random part.
+    let first_at = |t: Timestamp| crate::model::id::first_at(t);
+    if let Some(before) = query.moment("before")? {
+        let bound = first_at(before);
+        range.before = Some(range.before.map_or(bound, |old| old.min(bound)));
+    }
+    if let Some(after) = query.moment("after")? {
+        let bound = first_at(after);
+        range.after = Some(range.after.map_or(bound, |old| old.max(bound)));
+    }
+    Ok(())
+}
+
+/// `GET /app/{app}/msg`: newest first.
+pub(super) fn list(api: &Api, request: &Request, app: &str) -> Result<Reply, ApiError> {
+    let tenant = Caller::of(api, request)?.tenant(api, app)?;
+    let query = Query::parse(&request.query)?;
+    let page = PageRequest::of(&query, true)?;
+    let filter = MessageFilter::of(&query);
+    let with_content = query.flag("with_content", true)?;
+    let mut range = page.range(|text| find_id(api, tenant.app.id, text))?;
+    narrow(&mut range, &query)?;
+    let rows =
+        api.store.page_of_messages(tenant.app.id, &range, with_content, |m| filter.lets(m))?;
+    let id = |(message, _): &(Message, Payload)| message.id.to_string();
+    let out = page.answer(
+        rows,
+        id,
+        |id| MessageId(id).to_string(),
+        |(message, payload)| {
+            let mut text = String::from("{");
+            write_out(&mut text, &message, &payload, with_content);
+            text.push('}');
+            // A payload was read as JSON when it came; should it not be, it is left out.
+            RawValue::from_string(text).ok()
+        },
+    );
+    Ok(Reply::json(200, &out))
+}
+
+pub(super) fn find_id(api: &Api, app: AppId, text: &str) -> Result<[u8; 20], ApiError> {
+    match text.parse::<MessageId>() {
+        Ok(id) => Ok(id.0),
+        Err(_) => {
+            let found = api.store.message_of_event(app, text)?;
+            found.map(|id| id.0).ok_or_else(ApiError::not_found)
+        }
+    }
+}
+
+/// `GET /app/{app}/msg/{msg}`
+pub(super) fn get(api: &Api, request: &Request, app: &str, msg: &str) -> Result<Reply, ApiError> {
+    let tenant = Caller::of(api, request)?.tenant(api, app)?;
+    let with_content = Query::parse(&request.query)?.flag("with_content", true)?;
+    let (message, payload) = find(api, tenant.app.id, msg)?;
+    Ok(reply(200, &message, &payload, with_content))
+}
+
+/// `DELETE /app/{app}/msg/{msg}/content`
+pub(super) async fn expunge(
+    api: &Arc<Api>,
+    request: &Request,
+    app: &str,
+    msg: &str,
+) -> Result<Reply, ApiError> {
+    let caller = Caller::of(api, request)?;
+    caller.operator()?;
+    let app = caller.tenant(api, app)?.app.id;
+    let id = find(api, app, msg)?.0.id;
+    api.write(move |writer| writer.expunge_payload(app, id)).await?;
+    Ok(Reply::no_content())
+}

@@ -1,0 +1,67 @@
+//! The janitor: one quiet thread that looks at the disk and removes what has expired.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::store::{Error, Store};
+
+/// It comes by so often when there is nothing to do.
+const PERIOD: Duration = Duration::from_millis(250);
+/// Every so many rounds it looks for queues of deleted endpoints.
+const ORPHANS_EVERY: u32 = 40;
+
+/// The running janitor.
+pub(super) struct Janitor {
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Janitor {
+    pub(super) fn start(store: Arc<Store>) -> std::io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("janitor".to_owned()).spawn(move || {
+            let mut round = 0;
+            loop {
+                let more = match sweep(&store, round) {
+                    Ok(more) => more,
+                    Err(Error::Closing) => return,
+                    Err(err) => {
+                        tracing::error!(%err, "the janitor could not clean up");
+                        false
+                    }
+                };
+                round = round.wrapping_add(1);
+                let wait = if more { Duration::ZERO } else { PERIOD };
+                match stopped.recv_timeout(wait) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    pub(super) fn stop(self) {
+        self.stop.send(()).ok();
+        drop(self.thread.join());
+    }
+}
+
+/// One round. `true` when there is more to remove at once.
+fn sweep(store: &Store, round: u32) -> Result<bool, Error> {
+    store.look_at_space();
+    let mut more = false;
+    for app in store.directory().application_ids()? {
+        more |= store.expire_messages(app)?;
+    }
+    more |= store.expire_payloads()?;
+    more |= store.expire_answers()?;
+    if round % ORPHANS_EVERY == 0 {
+        for endpoint in store.orphaned_queues()? {
+            more |= store.drain_deleted(endpoint)?;
+        }
+    }
+    Ok(more)
+}

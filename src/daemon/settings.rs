@@ -1,0 +1,138 @@
+//! From the configuration to what each part of the house wants to know.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::api::ApiSettings;
+use crate::api::auth::Secret;
+use crate::api::serve::ServeLimits;
+use crate::config::{Config, LogFormat, LogLevel, Signature, Sync};
+use crate::delivery::{AddressPolicy, Cidr, Deliverer, DeliveryConfig, Trust};
+use crate::model::clock::SystemClock;
+use crate::model::retry::RetrySchedule;
+use crate::scheduler::Settings;
+use crate::scheduler::core::Limits;
+use crate::store::Options;
+
+/// Makes the data folder, readable by its owner alone. One that is there keeps its mode.
+pub(super) fn make_private(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+pub(super) fn secret(config: &Config, folder: &Path) -> anyhow::Result<Secret> {
+    match &config.server.jwt_secret {
+        Some(text) => Secret::from_text(text.reveal(), "server.jwt_secret"),
+        None => Secret::load_or_create(folder),
+    }
+    .context("failed to get the secret that tokens are signed with")
+}
+
+pub(super) fn store(config: &Config, path: PathBuf) -> Options {
+    Options {
+        path,
+        sync: match config.storage.sync {
+            Sync::Disk => crate::store::Sync::Disk,
+            Sync::Os => crate::store::Sync::Os,
+        },
+        cache: config.storage.cache,
+        retention: config.storage.retention,
+        min_free: config.storage.min_free,
+        max_size: config.storage.max_size.unwrap_or(0),
+        clock: Arc::new(SystemClock),
+        entropy: Box::new(|buffer| {
+            if let Err(err) = getrandom::fill(buffer) {
+                // Ids without chance are still unique: they are made strictly increasing.
+                tracing::error!(%err, "the system gives no random bytes");
+            }
+        }),
+        threaded: true,
+    }
+}
+
+/// What may be dialled, by the operator's list.
+fn policy(config: &Config) -> anyhow::Result<AddressPolicy> {
+    let mut allow = Vec::new();
+    for network in &config.delivery.allow_networks {
+        let text = network.to_string();
+        let cidr: Cidr =
+            text.parse().with_context(|| format!("delivery.allow_networks: {text}"))?;
+        allow.push(cidr);
+    }
+    Ok(AddressPolicy { allow })
+}
+
+pub(super) fn delivery(config: &Config) -> anyhow::Result<DeliveryConfig> {
+    let proxy = config.delivery.proxy.as_ref();
+    Ok(DeliveryConfig {
+        timeout: config.delivery.timeout,
+        policy: policy(config)?,
+        https_only: config.delivery.https_only,
+        proxy: proxy.map(|p| p.reveal().parse()).transpose().context("delivery.proxy")?,
+        trust: Trust::default(),
+        idle_per_endpoint: usize::try_from(config.delivery.per_endpoint_in_flight)?,
+    })
+}
+
+pub(super) fn scheduler(config: &Config, deliverer: Arc<Deliverer>) -> Settings {
+    let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+    Settings {
+        limits: Limits {
+            max_in_flight: count(config.delivery.max_in_flight),
+            per_endpoint: count(config.delivery.per_endpoint_in_flight),
+            schedule: RetrySchedule(config.delivery.retry_schedule.clone()),
+        },
+        clock: Arc::new(SystemClock),
+        deliverer,
+    }
+}
+
+pub(super) fn api(config: &Config, jwt_secret: Secret) -> ApiSettings {
+    ApiSettings {
+        jwt_secret,
+        max_payload: usize::try_from(config.server.max_payload).unwrap_or(usize::MAX),
+        https_only: config.delivery.https_only,
+        policy: policy(config).unwrap_or_default(),
+        ed25519_by_default: config.delivery.default_signature == Signature::Ed25519,
+        public_url: config.server.public_url.clone(),
+    }
+}
+
+pub(super) fn serve_limits(config: &Config) -> ServeLimits {
+    ServeLimits {
+        max_connections: usize::try_from(config.server.max_connections).unwrap_or(usize::MAX),
+        header_timeout: config.server.header_timeout,
+        body_timeout: config.server.body_timeout,
+        grace: config.server.shutdown_grace.min(Duration::from_secs(5)),
+    }
+}
+
+/// Two are enough for most; more where there are more cores.
+pub(super) fn http_threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8)
+}
+
+/// Starts logging to stderr, as configured. Does nothing when something logs already.
+pub(super) fn log(config: &Config) {
+    let level = match config.log.level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    let started = match config.log.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    if started.is_err() {
+        tracing::debug!("logging was started before");
+    }
+}
