@@ -121,7 +121,13 @@ impl Server {
         match self.running.take() {
             // Nothing is measured any more and its folder goes with it.
             Some(running) => running.stop(Signal::KILL),
-            None => self.api.delete_app(app),
+            // Never a reason to lose what was measured.
+            None => {
+                if let Err(error) = self.api.delete_app(app) {
+                    eprintln!("bench: application {app} is left behind: {error:#}");
+                }
+                Ok(())
+            }
         }
     }
 }
