@@ -118,17 +118,15 @@ impl Server {
 
     /// Ends what was started; a server that was given is left without the application.
     pub fn leave(mut self, app: &str) -> Result<()> {
-        match self.running.take() {
+        if let Some(running) = self.running.take() {
             // Nothing is measured any more and its folder goes with it.
-            Some(running) => running.stop(Signal::KILL),
-            // Never a reason to lose what was measured.
-            None => {
-                if let Err(error) = self.api.delete_app(app) {
-                    eprintln!("bench: application {app} is left behind: {error:#}");
-                }
-                Ok(())
-            }
+            return running.stop(Signal::KILL);
         }
+        // Never a reason to lose what was measured.
+        if let Err(error) = self.api.delete_app(app) {
+            eprintln!("bench: application {app} is left behind: {error:#}");
+        }
+        Ok(())
     }
 }
 
