@@ -82,8 +82,7 @@ impl Caller {
 }
 
 fn refused(err: &AuthError) -> ApiError {
-    match err {
-        AuthError::SecretAsToken => ApiError::unauthorized(err.to_string()),
-        _ => ApiError::unauthorized(format!("Invalid token: {err}")),
-    }
+    let is_secret = matches!(err, AuthError::SecretAsToken);
+    let detail = if is_secret { err.to_string() } else { format!("Invalid token: {err}") };
+    ApiError::unauthorized(detail)
 }

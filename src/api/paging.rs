@@ -86,10 +86,9 @@ impl PageRequest {
             self.iterator.as_ref().and(first.clone())
         };
         let iterator = match (self.backwards, more.clone()) {
-            (true, _) => last,
             // A page that looked at its fill of rows without finding enough goes on from there.
             (false, Some(more)) => Some(more),
-            (false, None) => last,
+            (true, _) | (false, None) => last,
         };
         ListOut {
             data: page.rows.into_iter().map(out).collect(),
