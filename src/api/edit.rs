@@ -26,6 +26,17 @@ pub(super) fn check_length(field: &str, text: &str, limit: usize) -> Result<(), 
     Ok(())
 }
 
+/// Checks a rate in messages a second, given under its name of today or its old one.
+pub(super) fn check_rate(throttle: Option<u16>, rate: Option<u16>) -> Result<(), ApiError> {
+    for (field, value) in [("throttleRate", throttle), ("rateLimit", rate)] {
+        if value == Some(0) {
+            let message = format!("{field} is 0, but must be 1 to 65535; null for no limit");
+            return Err(ApiError::invalid("body", field, message));
+        }
+    }
+    Ok(())
+}
+
 /// Checks a uid, eventId or the like.
 pub(super) fn check_uid(field: &str, uid: &str, prefix: &'static str) -> Result<(), ApiError> {
     crate::model::name::check_uid(uid, prefix).map_err(|problem| {

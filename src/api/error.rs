@@ -76,6 +76,15 @@ impl ApiError {
         }
     }
 
+    /// The same with a word by which the request is found in the log.
+    #[must_use]
+    pub fn with_request_id(mut self, id: &str) -> Self {
+        if let Some(Value::String(detail)) = self.body.get_mut("detail") {
+            detail.push_str(&format!(" (request {id})"));
+        }
+        self
+    }
+
     /// Whether a name was taken.
     pub fn is_conflict(&self) -> bool {
         self.status == 409 && self.body.get("code").is_some_and(|code| code == "conflict")

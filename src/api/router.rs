@@ -26,15 +26,23 @@ pub async fn answer(api: &Arc<Api>, request: Request) -> Reply {
         Err(ApiError::internal(crate::store::spine::panic_text(panic.as_ref())))
     });
     let mut reply = result.unwrap_or_else(|error| {
-        if let Some(cause) = &error.internal {
-            tracing::error!(%method, path, cause, "a request failed");
-        }
-        error.into_reply()
+        let Some(cause) = &error.internal else { return error.into_reply() };
+        let id = request_id();
+        tracing::error!(id, %method, path, cause, "a request failed");
+        error.with_request_id(&id).into_reply()
     });
     if is_head {
         reply.body = bytes::Bytes::new();
     }
     reply
+}
+
+/// A word to find a failed request by in the log.
+fn request_id() -> String {
+    let mut random = [0; 4];
+    // Without chance every id is the same: a pity, and nothing worse.
+    getrandom::fill(&mut random).unwrap_or_default();
+    format!("{:08x}", u32::from_be_bytes(random))
 }
 
 async fn route(api: &Arc<Api>, request: Request) -> Answer {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::caller::Caller;
-use super::edit::{check_length, check_metadata, check_uid, given, shown};
+use super::edit::{check_length, check_metadata, check_rate, check_uid, given, shown};
 use super::error::ApiError;
 use super::message::check_channels;
 use super::paging::{PageRequest, cut};
@@ -214,6 +214,7 @@ impl EndpointIn {
         if let Some(channels) = &self.channels {
             check_channels(channels, ENDPOINT_CHANNELS)?;
         }
+        check_rate(self.throttle_rate, self.rate_limit)?;
         check_metadata(self.metadata.as_ref().unwrap_or(&Metadata::new()))?;
         headers::check(self.headers.as_ref().unwrap_or(&BTreeMap::new()))
     }
@@ -404,6 +405,7 @@ impl EndpointPatch {
         if let Some(Some(channels)) = &self.channels {
             check_channels(channels, ENDPOINT_CHANNELS)?;
         }
+        check_rate(self.throttle_rate.flatten(), self.rate_limit.flatten())?;
         self.metadata.as_ref().map_or(Ok(()), check_metadata)
     }
 
