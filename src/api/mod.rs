@@ -23,9 +23,6 @@ pub mod request;
 mod router;
 pub mod serve;
 
-#[cfg(test)]
-mod auth_tests;
-
 use std::sync::Arc;
 
 use tokio::sync::oneshot;

@@ -79,15 +79,15 @@ fn judge(
         return Some((Verdict::Succeeded, true));
     }
     let was_paused = lane.breaker.is_paused();
+    let schedule = done.schedule.as_ref().unwrap_or(&state.limits.schedule);
     let code = outcome.failure.as_ref().map_or("", Failure::code);
-    if lane.breaker.failed(now, code) || was_paused {
+    if lane.breaker.failed(now, code, schedule) || was_paused {
         out.push(Command::Paused(id, lane.breaker.pause()));
     }
     let scheduled = done.task.row.trigger == Trigger::Scheduled;
     if was_paused && scheduled && outcome.status != Some(GONE) {
         return Some((Verdict::Hold, true));
     }
-    let schedule = done.schedule.as_ref().unwrap_or(&state.limits.schedule);
     let hints = Hints { retry_after: outcome.retry_after, overloaded: outcome.slows_down() };
     let next = next_try(schedule, done.task.row.attempt, now, hints, done.chance);
     Some((next.map_or(Verdict::Exhausted, Verdict::Retry), true))
