@@ -44,6 +44,12 @@ impl ApiError {
         Self::new(403, "insufficient access", "this token may not do that: use an operator token")
     }
 
+    /// 403: the token is limited, and not to this.
+    pub fn lacks(capability: &str) -> Self {
+        let detail = format!("this token lacks the capability {capability}");
+        Self::new(403, "insufficient access", detail)
+    }
+
     /// 404.
     pub fn not_found() -> Self {
         Self::new(404, "not_found", "Entity not found")

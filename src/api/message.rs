@@ -189,18 +189,24 @@ pub(super) async fn create(
     if let Some(message) = fresh {
         return Ok(reply(202, &message, &Payload::Here(payload), with_content));
     }
-    repeated(api, answer, with_content)
+    stored_reply(api, 202, answer, with_content)
 }
 
-/// The answer to a request whose idempotency key was seen before.
-fn repeated(api: &Api, answer: Answer, with_content: bool) -> Result<Reply, ApiError> {
+/// An answer made from the message as it is kept: for requests whose idempotency key was seen
+/// before, and where nobody counts microseconds.
+pub(super) fn stored_reply(
+    api: &Api,
+    status: u16,
+    answer: Answer,
+    with_content: bool,
+) -> Result<Reply, ApiError> {
     let Answer::Message { app, message } = answer else { return Ok(Reply::of(answer)) };
     let (message, payload) = api.store.message(app, message)?.ok_or_else(ApiError::not_found)?;
-    Ok(reply(202, &message, &payload, with_content))
+    Ok(reply(status, &message, &payload, with_content))
 }
 
 /// Makes the application that a message brings with it, when there is none yet.
-async fn make_inline(
+pub(super) async fn make_inline(
     api: &Arc<Api>,
     caller: &Caller,
     app: &str,

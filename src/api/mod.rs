@@ -17,6 +17,7 @@ mod idempotency;
 pub mod message;
 mod operations;
 mod paging;
+mod portal;
 mod query;
 pub mod reply;
 pub mod request;

@@ -13,7 +13,7 @@ use super::caller::Caller;
 use super::error::ApiError;
 use super::reply::Reply;
 use super::request::Request;
-use super::{Api, application, attempt, endpoint, event_type, health, message, operations};
+use super::{Api, application, attempt, endpoint, event_type, health, message, operations, portal};
 
 type Answer = Result<Reply, ApiError>;
 
@@ -57,6 +57,10 @@ async fn route(api: &Arc<Api>, request: Request) -> Answer {
         (&Method::GET | &Method::HEAD, ["api", "v1", "health", "ping"]) => Ok(Reply::no_content()),
         (_, ["api", "v1", "app", rest @ ..]) => app(api, &request, rest, &segments).await,
         (_, ["api", "v1", "event-type", rest @ ..]) => types(api, &request, rest, &segments).await,
+        (&Method::POST, ["api", "v1", "auth", "app-portal-access" | "dashboard-access", app]) => {
+            portal::access(api, &request, app).await
+        }
+        (&Method::GET | &Method::HEAD, ["portal"]) => Ok(portal::page()),
         _ => Err(unknown(api, &request, &segments)),
     }
 }
@@ -115,6 +119,8 @@ async fn endpoints(
         ("GET", [id, "headers"]) => endpoint::headers::get(api, request, app, id),
         ("PUT", [id, "headers"]) => endpoint::headers::set(api, request, app, id).await,
         ("PATCH", [id, "headers"]) => endpoint::headers::patch(api, request, app, id).await,
+        ("GET", [id, "stats"]) => endpoint::stats::get(api, request, app, id).await,
+        ("POST", [id, "send-example"]) => endpoint::example::send(api, request, app, id).await,
         ("GET", [id, "msg"]) => attempt::attempted_messages(api, request, app, id),
         ("POST", [id, "recover"]) => attempt::recover(api, request, app, id).await,
         _ => Err(unknown(api, request, whole)),

@@ -1,7 +1,9 @@
 //! Endpoints: made, read, replaced, changed, deleted. Secrets and headers have files of their own.
 
+pub mod example;
 pub mod headers;
 pub mod secret;
+pub mod stats;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
-use super::caller::Caller;
+use super::caller::{Caller, Capability};
 use super::edit::{check_length, check_metadata, check_rate, check_uid, given, shown};
 use super::error::ApiError;
 use super::message::check_channels;
@@ -372,6 +374,9 @@ pub(super) async fn patch(
     let (tenant, found) = find(api, request, app, id)?;
     let patch: EndpointPatch = request.json()?;
     patch.check(api, tenant.app.org)?;
+    if patch.secret.is_some() {
+        Caller::of(api, request)?.needs(Capability::ManageEndpointSecret)?;
+    }
     let key = match &patch.secret {
         None => None,
         Some(None) => Some(api.new_key()?),
