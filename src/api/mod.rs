@@ -24,6 +24,9 @@ pub mod request;
 mod router;
 pub mod serve;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use tokio::sync::oneshot;

@@ -201,8 +201,13 @@ fn check_registered(api: &Api, org: OrgId, patterns: Option<&Vec<String>>) -> Re
     Ok(())
 }
 
-fn parse_key(text: &str) -> Result<SigningKey, ApiError> {
-    SigningKey::parse(text).map_err(|problem| invalid("secret", problem))
+fn parse_key(field: &str, text: &str) -> Result<SigningKey, ApiError> {
+    SigningKey::parse(text).map_err(|problem| invalid(field, problem))
+}
+
+/// The secret that was given, or a new one.
+fn key_or_new(api: &Api, field: &str, text: Option<&str>) -> Result<SigningKey, ApiError> {
+    text.map_or_else(|| api.new_key(), |text| parse_key(field, text))
 }
 
 impl EndpointIn {
@@ -315,7 +320,7 @@ pub(super) async fn create(
     let input: EndpointIn = request.json()?;
     input.check(api)?;
     check_registered(api, tenant.app.org, input.event_types.as_ref())?;
-    let key = input.secret.as_deref().map_or_else(|| api.new_key(), parse_key)?;
+    let key = key_or_new(api, "secret", input.secret.as_deref())?;
     api.space_for_writes()?;
     let app = tenant.app.id;
     let work = move |writer: &mut Writer<'_>| {
@@ -346,7 +351,7 @@ pub(super) async fn update(
     if id.parse::<EndpointId>().is_err() {
         check_uid("endpoint_id", id, EndpointId::PREFIX)?;
     }
-    let key = input.secret.as_deref().map_or_else(|| api.new_key(), parse_key)?;
+    let key = key_or_new(api, "secret", input.secret.as_deref())?;
     let (app, id) = (tenant.app.id, id.to_owned());
     let answer = api.write(move |writer| match writer.endpoint(app, &id) {
         Ok(old) => {
@@ -380,7 +385,7 @@ pub(super) async fn patch(
     let key = match &patch.secret {
         None => None,
         Some(None) => Some(api.new_key()?),
-        Some(Some(text)) => Some(parse_key(text)?),
+        Some(Some(text)) => Some(parse_key("secret", text)?),
     };
     let (app, id) = (tenant.app.id, found.id.to_string());
     let answer = api.write(move |writer| {
