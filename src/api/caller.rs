@@ -162,25 +162,23 @@ impl Capability {
             ("GET" | "HEAD", _) => Self::ViewBase,
             ("POST", ["app", _, "endpoint", _, "secret", "rotate"]) => Self::ManageEndpointSecret,
             (_, ["app", _, "endpoint", _, "transformation", ..]) => Self::ManageTransformations,
-            ("POST", ["app", _, "msg", _, "endpoint", _, "resend"])
-            | (
-                "POST",
-                [
-                    "app",
-                    _,
-                    "endpoint",
-                    _,
-                    "recover" | "replay-missing" | "bulk-replay" | "send-example",
-                ],
-            ) => Self::CreateAttempts,
+            ("POST", ["app", _, "msg", _, "endpoint", _, "resend"]) => Self::CreateAttempts,
+            ("POST", ["app", _, "endpoint", _, operation]) if sends(operation) => {
+                Self::CreateAttempts
+            }
             _ => Self::ManageEndpoint,
         }
     }
 }
 
+/// Whether an operation on an endpoint has something sent to it.
+fn sends(operation: &str) -> bool {
+    matches!(operation, "recover" | "replay-missing" | "bulk-replay" | "send-example")
+}
+
 fn refused(err: &AuthError) -> ApiError {
-    match err {
-        AuthError::SecretAsToken => ApiError::unauthorized(err.to_string()),
-        _ => ApiError::unauthorized(format!("Invalid token: {err}")),
+    if *err == AuthError::SecretAsToken {
+        return ApiError::unauthorized(err.to_string());
     }
+    ApiError::unauthorized(format!("Invalid token: {err}"))
 }

@@ -6,6 +6,9 @@ use super::error::ApiError;
 use crate::model::application::Metadata;
 use crate::model::limits::{METADATA_CHARS, METADATA_ENTRIES};
 
+/// A value, or null for none.
+pub(super) type Nullable<T> = Option<T>;
+
 /// For a PATCH: missing = `None`, null = `Some(None)`, a value = `Some(Some(value))`. With
 /// `#[serde(default, deserialize_with = "given")]`.
 pub(super) fn given<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>

@@ -86,7 +86,9 @@ impl ApiError {
     #[must_use]
     pub fn with_request_id(mut self, id: &str) -> Self {
         if let Some(Value::String(detail)) = self.body.get_mut("detail") {
-            detail.push_str(&format!(" (request {id})"));
+            for part in [" (request ", id, ")"] {
+                detail.push_str(part);
+            }
         }
         self
     }

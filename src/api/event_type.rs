@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::Api;
 use super::caller::Caller;
-use super::edit::{check_length, check_name, given};
+use super::edit::{Nullable, check_length, check_name, given};
 use super::error::ApiError;
 use super::paging::{ListOut, PageRequest};
 use super::query::Query;
@@ -48,13 +48,13 @@ struct EventTypePatch {
     #[serde(default, deserialize_with = "given")]
     deprecated: Option<bool>,
     #[serde(default, deserialize_with = "given")]
-    schemas: Option<Option<Box<RawValue>>>,
+    schemas: Option<Nullable<Box<RawValue>>>,
     #[serde(default, deserialize_with = "given")]
-    feature_flag: Option<Option<String>>,
+    feature_flag: Option<Nullable<String>>,
     #[serde(default, deserialize_with = "given")]
-    feature_flags: Option<Option<Vec<String>>>,
+    feature_flags: Option<Nullable<Vec<String>>>,
     #[serde(default, deserialize_with = "given")]
-    group_name: Option<Option<String>>,
+    group_name: Option<Nullable<String>>,
 }
 
 #[derive(Debug, Serialize)]

@@ -378,13 +378,11 @@ pub(super) fn list(api: &Api, request: &Request, app: &str) -> Result<Reply, Api
 }
 
 pub(super) fn find_id(api: &Api, app: AppId, text: &str) -> Result<[u8; 20], ApiError> {
-    match text.parse::<MessageId>() {
-        Ok(id) => Ok(id.0),
-        Err(_) => {
-            let found = api.store.message_of_event(app, text)?;
-            found.map(|id| id.0).ok_or_else(ApiError::not_found)
-        }
+    if let Ok(id) = text.parse::<MessageId>() {
+        return Ok(id.0);
     }
+    let found = api.store.message_of_event(app, text)?;
+    found.map(|id| id.0).ok_or_else(ApiError::not_found)
 }
 
 /// `GET /app/{app}/msg/{msg}`

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::caller::{Caller, Capability};
-use super::edit::{check_length, check_metadata, check_rate, check_uid, given, shown};
+use super::edit::{Nullable, check_length, check_metadata, check_rate, check_uid, given, shown};
 use super::error::ApiError;
 use super::message::check_channels;
 use super::paging::{PageRequest, cut};
@@ -69,21 +69,21 @@ struct EndpointPatch {
     #[serde(default, deserialize_with = "given")]
     description: Option<String>,
     #[serde(default, deserialize_with = "given")]
-    uid: Option<Option<String>>,
+    uid: Option<Nullable<String>>,
     #[serde(default, deserialize_with = "given")]
     version: Option<u32>,
     #[serde(default, deserialize_with = "given")]
     disabled: Option<bool>,
     #[serde(default, alias = "filterTypes", deserialize_with = "given")]
-    event_types: Option<Option<Vec<String>>>,
+    event_types: Option<Nullable<Vec<String>>>,
     #[serde(default, deserialize_with = "given")]
-    channels: Option<Option<Vec<String>>>,
+    channels: Option<Nullable<Vec<String>>>,
     #[serde(default, deserialize_with = "given")]
-    secret: Option<Option<String>>,
+    secret: Option<Nullable<String>>,
     #[serde(default, deserialize_with = "given")]
-    throttle_rate: Option<Option<u16>>,
+    throttle_rate: Option<Nullable<u16>>,
     #[serde(default, deserialize_with = "given")]
-    rate_limit: Option<Option<u16>>,
+    rate_limit: Option<Nullable<u16>>,
     #[serde(default, deserialize_with = "given")]
     metadata: Option<Metadata>,
     #[serde(default, deserialize_with = "given")]

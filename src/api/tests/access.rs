@@ -37,7 +37,7 @@ fn without_a_good_token_nothing_is_told() {
             ("GET", "/background-task"),
         ] {
             let got = house.raw(method, &format!("/api/v1{path}"), &headers, b"not json");
-            got.is_refused(401, "authentication_failed");
+            got.refused(401, "authentication_failed");
         }
     }
 }
@@ -58,17 +58,17 @@ fn organisations_do_not_see_each_other() {
         format!("/app/{app}/attempt/msg/{msg}"),
     ] {
         house.get(&path).is(200);
-        house.call_as(&stranger, "GET", &path, &Value::Null).is_refused(404, "not_found");
+        house.call_as(&stranger, "GET", &path, &Value::Null).refused(404, "not_found");
     }
     assert_eq!(house.call_as(&stranger, "GET", "/app", &Value::Null).is(200)["data"], json!([]));
     house.call_as(&stranger, "POST", "/app", &json!({ "name": "x", "uid": "shop" })).is(201);
     // An endpoint or message of another application is not found either.
     let other = house.app("other");
-    house.get(&format!("/app/{other}/endpoint/{endpoint}")).is_refused(404, "not_found");
-    house.get(&format!("/app/{other}/msg/{msg}")).is_refused(404, "not_found");
-    house.get(&format!("/app/{other}/attempt/msg/{msg}")).is_refused(404, "not_found");
+    house.get(&format!("/app/{other}/endpoint/{endpoint}")).refused(404, "not_found");
+    house.get(&format!("/app/{other}/msg/{msg}")).refused(404, "not_found");
+    house.get(&format!("/app/{other}/attempt/msg/{msg}")).refused(404, "not_found");
     let resend = format!("/app/{other}/msg/{msg}/endpoint/{endpoint}/resend");
-    house.post(&resend, &Value::Null).is_refused(404, "not_found");
+    house.post(&resend, &Value::Null).refused(404, "not_found");
 }
 
 #[test]
@@ -97,14 +97,14 @@ fn a_portal_manages_its_own_application_and_no_more() {
         ("DELETE", "/event-type/a"),
         ("POST", "/auth/app-portal-access/shop"),
     ] {
-        call(method, path, json!({ "name": "x" })).is_refused(403, "insufficient access");
+        call(method, path, json!({ "name": "x" })).refused(403, "insufficient access");
     }
     for path in [format!("/app/{other}"), "/app/other".to_owned(), "/app/other/endpoint".to_owned()]
     {
-        call("GET", &path, Value::Null).is_refused(404, "not_found");
+        call("GET", &path, Value::Null).refused(404, "not_found");
     }
     house.call("DELETE", "/app/shop", &Value::Null).is(204);
-    call("GET", "/event-type", Value::Null).is_refused(401, "authentication_failed");
+    call("GET", "/event-type", Value::Null).refused(401, "authentication_failed");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn access_is_handed_out() {
     assert_eq!(claims.feature_flags, Some(vec!["new".to_owned()]));
     assert_eq!(claims.expires_at.unwrap() - claims.issued_at.unwrap(), 7 * 24 * 3600);
     house.post("/auth/dashboard-access/shop", &Value::Null).is(200);
-    house.post("/auth/app-portal-access/none", &json!({})).is_refused(404, "not_found");
+    house.post("/auth/app-portal-access/none", &json!({})).refused(404, "not_found");
     let inline = json!({ "application": { "name": "Made", "uid": "made" } });
     house.post("/auth/app-portal-access/made", &inline).is(200);
     house.get("/app/made").is(200);
@@ -137,7 +137,7 @@ fn access_is_handed_out() {
         (json!({ "featureFlags": vec!["a"; 33] }), "featureFlags"),
         (json!({ "capabilities": ["Everything"] }), "capabilities"),
     ] {
-        house.post(path, &input).is_invalid(&["body", field]);
+        house.post(path, &input).invalid(&["body", field]);
     }
     let page = house.raw("GET", "/portal", &[], b"").reply;
     assert_eq!((page.status, page.content_type), (200, "text/html; charset=utf-8"));
@@ -191,7 +191,7 @@ fn limits_of_a_token_hold() {
     let token = got["token"].as_str().unwrap();
     house
         .call_as(token, "PATCH", "/app/shop/endpoint/e", &with_secret)
-        .is_refused(403, "insufficient access");
+        .refused(403, "insufficient access");
     for input in [json!({ "readOnly": true }), json!({ "readOnly": true, "capabilities": all })] {
         let got = house.post("/auth/app-portal-access/shop", &input).is(200);
         let token = got["token"].as_str().unwrap();

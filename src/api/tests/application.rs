@@ -39,15 +39,15 @@ fn input_that_breaks_a_rule_names_the_field() {
         (json!({ "name": "x", "throttleRate": 0 }), "throttleRate"),
         (json!({ "name": "x", "metadata": { "k": "v".repeat(513) } }), "metadata"),
     ] {
-        house.post("/app", &input).is_invalid(&["body", field]);
+        house.post("/app", &input).invalid(&["body", field]);
     }
     house.post("/app", &json!({ "name": "x", "uid": "x".repeat(256) })).is(201);
     house.post("/app", &json!({ "name": "x".repeat(1024) })).is(201);
-    house.post("/app", &json!({ "name": 1 })).is_invalid(&["body"]);
+    house.post("/app", &json!({ "name": 1 })).invalid(&["body"]);
     let token = format!("Bearer {}", house.operator);
     let got = house.raw("POST", "/api/v1/app", &[("authorization", &token)], b"{\"name\": \"x");
     assert_eq!(got.body["detail"][0]["type"], "value_error.jsondecode");
-    got.is_invalid(&["body"]);
+    got.invalid(&["body"]);
 }
 
 #[test]
@@ -55,13 +55,13 @@ fn a_uid_is_taken_once_and_free_again_after_deletion() {
     let house = House::new();
     let first = house.app("shop");
     let again = json!({ "name": "other", "uid": "shop" });
-    house.post("/app", &again).is_refused(409, "conflict");
+    house.post("/app", &again).refused(409, "conflict");
     let found = house.post("/app?get_if_exists=true", &again).is(200);
     assert_eq!((&found["id"], &found["name"]), (&json!(first), &json!("shop")));
     house.call("DELETE", "/app/shop", &Value::Null).is(204);
-    house.get("/app/shop").is_refused(404, "not_found");
-    house.get(&format!("/app/{first}")).is_refused(404, "not_found");
-    house.call("DELETE", "/app/shop", &Value::Null).is_refused(404, "not_found");
+    house.get("/app/shop").refused(404, "not_found");
+    house.get(&format!("/app/{first}")).refused(404, "not_found");
+    house.call("DELETE", "/app/shop", &Value::Null).refused(404, "not_found");
     let second = house.post("/app?get_if_exists=true", &again).is(201);
     assert_ne!(second["id"], json!(first));
 }
@@ -79,7 +79,7 @@ fn put_makes_or_replaces() {
     assert_eq!(replaced["createdAt"], made["createdAt"]);
     house.app("taken");
     let clash = json!({ "name": "x", "uid": "taken" });
-    house.call("PUT", "/app/u", &clash).is_refused(409, "conflict");
+    house.call("PUT", "/app/u", &clash).refused(409, "conflict");
 }
 
 #[test]
@@ -96,12 +96,10 @@ fn patch_changes_what_is_given_and_null_clears() {
         house.call("PATCH", "/app/u", &json!({ "uid": null, "throttleRate": null })).is(200);
     assert_eq!((&cleared["uid"], &cleared["throttleRate"]), (&Value::Null, &Value::Null));
     assert_eq!(cleared["metadata"], json!({ "a": "b" }));
-    house.get("/app/u").is_refused(404, "not_found");
+    house.get("/app/u").refused(404, "not_found");
     let id = cleared["id"].as_str().unwrap();
-    house
-        .call("PATCH", &format!("/app/{id}"), &json!({ "name": "" }))
-        .is_invalid(&["body", "name"]);
-    house.call("PATCH", &format!("/app/{id}"), &json!({ "name": null })).is_invalid(&["body"]);
+    house.call("PATCH", &format!("/app/{id}"), &json!({ "name": "" })).invalid(&["body", "name"]);
+    house.call("PATCH", &format!("/app/{id}"), &json!({ "name": null })).invalid(&["body"]);
 }
 
 #[test]

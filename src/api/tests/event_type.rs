@@ -21,7 +21,7 @@ fn made_shown_and_listed_by_name() {
         assert!(fields(&made).contains(&field), "{field}: {made}");
     }
     assert_eq!(made["schemas"], schemas);
-    house.post("/event-type", &input).is_refused(409, "event_type_exists");
+    house.post("/event-type", &input).refused(409, "event_type_exists");
     house.post("/event-type", &json!({ "name": "a", "description": "" })).is(201);
     let list = house.get("/event-type").is(200);
     assert_eq!(names(&list), ["a", "order.paid"]);
@@ -43,7 +43,7 @@ fn input_that_breaks_a_rule_names_the_field() {
         (json!({ "name": "a", "description": "", "schemas": [] }), "schemas"),
         (json!({ "name": "a", "description": "", "featureFlag": "a b" }), "featureFlags"),
     ] {
-        house.post("/event-type", &input).is_invalid(&["body", field]);
+        house.post("/event-type", &input).invalid(&["body", field]);
     }
 }
 
@@ -58,8 +58,8 @@ fn archived_is_hidden_and_can_be_made_again() {
     assert_eq!(house.get("/event-type/a").is(200)["archived"], true);
     assert_eq!(house.post("/event-type", &input).is(201)["archived"], false);
     house.call("DELETE", "/event-type/a?expunge=true", &Value::Null).is(204);
-    house.get("/event-type/a").is_refused(404, "not_found");
-    house.call("DELETE", "/event-type/a", &Value::Null).is_refused(404, "not_found");
+    house.get("/event-type/a").refused(404, "not_found");
+    house.call("DELETE", "/event-type/a", &Value::Null).refused(404, "not_found");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn put_makes_or_replaces_and_patch_changes() {
     assert_eq!((&patched["description"], &patched["schemas"]), (&json!("y"), &json!({ "2": {} })));
     let cleared = house.call("PATCH", "/event-type/a", &json!({ "schemas": null })).is(200);
     assert!(cleared.get("schemas").is_none_or(Value::is_null), "{cleared}");
-    house.call("PATCH", "/event-type/b", &json!({})).is_refused(404, "not_found");
+    house.call("PATCH", "/event-type/b", &json!({})).refused(404, "not_found");
 }
 
 #[test]

@@ -90,11 +90,11 @@ fn input_that_breaks_a_rule_names_the_field() {
             "payloadRetentionPeriod",
         ),
     ] {
-        house.post("/app/shop/msg", &input).is_invalid(&["body", field]);
+        house.post("/app/shop/msg", &input).invalid(&["body", field]);
     }
     let input = json!({ "eventType": "t", "payload": {}, "payloadRetentionPeriod": 5, "channels": ["c".repeat(128)] });
     house.post("/app/shop/msg", &input).is(202);
-    house.post("/app/none/msg", &input).is_refused(404, "not_found");
+    house.post("/app/none/msg", &input).refused(404, "not_found");
     let token = format!("Bearer {}", house.operator);
     for body in [
         &b"{"[..],
@@ -116,7 +116,7 @@ fn a_payload_of_the_limit_is_taken_and_one_byte_more_is_not() {
     house.app("shop");
     let of = |bytes: usize| json!({ "eventType": "t", "payload": { "p": "x".repeat(bytes - 8) } });
     house.post("/app/shop/msg", &of(MAX_PAYLOAD)).is(202);
-    house.post("/app/shop/msg", &of(MAX_PAYLOAD + 1)).is_refused(413, "payload_too_large");
+    house.post("/app/shop/msg", &of(MAX_PAYLOAD + 1)).refused(413, "payload_too_large");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_raw_payload_is_sent_as_it_is_and_shown_as_an_object() {
     }
     assert_eq!(house.get("/app/shop/msg").is(200)["data"].as_array().unwrap().len(), 5);
     let bad = json!({ "eventType": "t", "payload": {}, "transformationsParams": { "rawPayload": "x", "headers": { "content-type": "a\r\nb" } } });
-    house.post("/app/shop/msg", &bad).is_invalid(&["body", "transformationsParams", "headers"]);
+    house.post("/app/shop/msg", &bad).invalid(&["body", "transformationsParams", "headers"]);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn an_event_id_is_taken_once_per_application() {
     house.app("other");
     let input = json!({ "eventType": "t", "payload": {}, "eventId": "e" });
     house.post("/app/shop/msg", &input).is(202);
-    house.post("/app/shop/msg", &input).is_refused(409, "conflict");
+    house.post("/app/shop/msg", &input).refused(409, "conflict");
     house.post("/app/other/msg", &input).is(202);
 }
 
@@ -176,17 +176,17 @@ fn a_key_is_answered_as_the_first_time() {
     let changed = json!({ "eventType": "t", "payload": { "a": 2 } });
     house
         .call_once("key-1", "POST", "/app/shop/msg", &changed)
-        .is_refused(409, "idempotency_conflict");
+        .refused(409, "idempotency_conflict");
     house.call_once("key-1", "POST", "/app/other/msg", &changed).is(202);
-    house.call_once("key-2", "POST", "/app/shop/msg", &input).is_refused(409, "conflict");
+    house.call_once("key-2", "POST", "/app/shop/msg", &input).refused(409, "conflict");
     assert_eq!(ids(&house.get("/app/shop/msg").is(200)).len(), 1);
     // A refusal is not kept: the same key may be used for the corrected request.
     let bad = json!({ "eventType": "t" });
-    house.call_once("key-3", "POST", "/app/shop/msg", &bad).is_invalid(&["body", "payload"]);
+    house.call_once("key-3", "POST", "/app/shop/msg", &bad).invalid(&["body", "payload"]);
     house.call_once("key-3", "POST", "/app/shop/msg", &changed).is(202);
     house
         .call_once(&"k".repeat(257), "POST", "/app/shop/msg", &changed)
-        .is_refused(400, "generic_error");
+        .refused(400, "generic_error");
 }
 
 #[test]
@@ -225,9 +225,9 @@ fn a_message_may_bring_its_application() {
     {
         let got = house.post("/app/new/msg", &with(uid));
         assert_eq!(got.body["detail"][0]["type"], kind);
-        got.is_invalid(&["body", "application", "uid"]);
+        got.invalid(&["body", "application", "uid"]);
     }
-    house.get("/app/new").is_refused(404, "not_found");
+    house.get("/app/new").refused(404, "not_found");
     house.post("/app/new/msg", &with(json!("new"))).is(202);
     house.post("/app/new/msg", &with(json!("new"))).is(202);
     assert_eq!(house.get("/app/new").is(200)["name"], "New");
@@ -264,10 +264,10 @@ fn lists_are_narrowed_down() {
     }
     let list = house.get("/app/shop/msg?with_content=false&limit=1").is(200);
     assert_eq!(list["data"][0]["payload"], json!({}));
-    house.get("/app/shop/msg?before=yesterday").is_invalid(&["query", "before"]);
-    house.get("/app/shop/msg?limit=251").is_invalid(&["query", "limit"]);
-    house.get("/app/shop/msg?limit=x").is_invalid(&["query", "limit"]);
-    house.get("/app/shop/msg?iterator=nonsense").is_invalid(&["query", "iterator"]);
+    house.get("/app/shop/msg?before=yesterday").invalid(&["query", "before"]);
+    house.get("/app/shop/msg?limit=251").invalid(&["query", "limit"]);
+    house.get("/app/shop/msg?limit=x").invalid(&["query", "limit"]);
+    house.get("/app/shop/msg?iterator=nonsense").invalid(&["query", "iterator"]);
 }
 
 #[test]
@@ -282,6 +282,6 @@ fn content_can_be_removed() {
         json!({ "expired": true })
     );
     let resend = format!("/app/shop/msg/{id}/endpoint/{endpoint}/resend");
-    house.post(&resend, &Value::Null).is_refused(400, "missing_payload");
-    house.call("DELETE", "/app/shop/msg/none/content", &Value::Null).is_refused(404, "not_found");
+    house.post(&resend, &Value::Null).refused(400, "missing_payload");
+    house.call("DELETE", "/app/shop/msg/none/content", &Value::Null).refused(404, "not_found");
 }

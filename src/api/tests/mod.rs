@@ -69,14 +69,14 @@ impl Got {
 
     /// Checks a refusal of the first shape.
     #[track_caller]
-    fn is_refused(self, status: u16, code: &str) {
+    fn refused(self, status: u16, code: &str) {
         assert_eq!((self.status, &self.body["code"]), (status, &json!(code)), "{}", self.body);
         assert!(self.body["detail"].as_str().is_some_and(|text| !text.is_empty()));
     }
 
     /// Checks a refusal of the second shape: the rule, and where it was broken.
     #[track_caller]
-    fn is_invalid(self, place: &[&str]) {
+    fn invalid(self, place: &[&str]) {
         assert_eq!(self.status, 422, "{}", self.body);
         let problem = &self.body["detail"][0];
         assert_eq!(problem["loc"], json!(place), "{}", self.body);

@@ -80,5 +80,5 @@ fn limits_of_a_page() {
     {
         assert_eq!(house.get(&format!("/app?limit={limit}")).status, status, "{limit}");
     }
-    house.get("/app?order=sideways").is_invalid(&["query", "order"]);
+    house.get("/app?order=sideways").invalid(&["query", "order"]);
 }

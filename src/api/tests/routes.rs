@@ -73,10 +73,10 @@ fn what_is_not_built_or_not_known_says_so() {
         ("GET", "/app/a/b/c/d/e/f/g", 404, "unknown_operation"),
         ("TRACE", "/app", 404, "unknown_operation"),
     ] {
-        house.call(method, path, &Value::Null).is_refused(status, code);
+        house.call(method, path, &Value::Null).refused(status, code);
     }
-    house.raw("GET", "/", &[], b"").is_refused(404, "unknown_operation");
-    house.raw("GET", "", &[], b"").is_refused(404, "unknown_operation");
+    house.raw("GET", "/", &[], b"").refused(404, "unknown_operation");
+    house.raw("GET", "", &[], b"").refused(404, "unknown_operation");
 }
 
 #[test]
@@ -110,5 +110,5 @@ fn a_closed_store_answers_for_now_and_says_when_to_come_back() {
     let input = serde_json::json!({ "eventType": "t", "payload": {} });
     let got = house.post("/app/shop/msg", &input);
     assert!(got.reply.headers.iter().any(|(name, _)| *name == "retry-after"));
-    got.is_refused(503, "stopping");
+    got.refused(503, "stopping");
 }
