@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::caller::Caller;
-use super::edit::{check_length, check_metadata, check_uid, given};
+use super::edit::{Nullable, check_length, check_metadata, check_rate, check_uid, given};
 use super::error::ApiError;
 use super::paging::PageRequest;
 use super::query::Query;
@@ -41,6 +41,7 @@ impl ApplicationIn {
         if let Some(uid) = &self.uid {
             check_uid("uid", uid, AppId::PREFIX)?;
         }
+        check_rate(self.throttle_rate, self.rate_limit)?;
         check_metadata(self.metadata.as_ref().unwrap_or(&Metadata::new()))
     }
 
@@ -84,11 +85,11 @@ struct ApplicationPatch {
     #[serde(default, deserialize_with = "given")]
     name: Option<String>,
     #[serde(default, deserialize_with = "given")]
-    uid: Option<Option<String>>,
+    uid: Option<Nullable<String>>,
     #[serde(default, deserialize_with = "given")]
-    throttle_rate: Option<Option<u16>>,
+    throttle_rate: Option<Nullable<u16>>,
     #[serde(default, deserialize_with = "given")]
-    rate_limit: Option<Option<u16>>,
+    rate_limit: Option<Nullable<u16>>,
     #[serde(default, deserialize_with = "given")]
     metadata: Option<Metadata>,
 }
@@ -220,6 +221,7 @@ pub(super) async fn patch(api: &Arc<Api>, request: &Request, id: &str) -> Result
     if let Some(Some(uid)) = &patch.uid {
         check_uid("uid", uid, AppId::PREFIX)?;
     }
+    check_rate(patch.throttle_rate.flatten(), patch.rate_limit.flatten())?;
     if let Some(metadata) = &patch.metadata {
         check_metadata(metadata)?;
     }

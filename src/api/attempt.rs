@@ -1,5 +1,6 @@
 //! Attempts and deliveries: what was tried, where it stands, try again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,8 +145,10 @@ fn list_out(
     app: AppId,
     page: &PageRequest,
     rows: Page<Attempt>,
-    with_msg: bool,
+    query: &Query,
 ) -> Result<Reply, ApiError> {
+    let with_content = query.flag("with_content", true)?;
+    let with_msg = query.flag("with_msg", false)?;
     let mut messages = std::collections::HashMap::new();
     if with_msg {
         for row in &rows.rows {
@@ -159,9 +162,13 @@ fn list_out(
         rows,
         id,
         |id| AttemptId(id).to_string(),
-        |attempt| AttemptOut {
-            msg: messages.get(&attempt.message).cloned().flatten(),
-            ..AttemptOut::of(&attempt)
+        |attempt| {
+            let mut out = AttemptOut::of(&attempt);
+            out.msg = messages.get(&attempt.message).cloned().flatten();
+            if !with_content {
+                out.response.clear();
+            }
+            out
         },
     );
     Ok(Reply::json(200, &out))
@@ -198,7 +205,7 @@ pub(super) fn list_by_endpoint(
     let rows = api
         .store
         .page_of_attempts_of_endpoint(endpoint.id, &range, |a| filter.lets(api, app, a))?;
-    list_out(api, app, &page, rows, query.flag("with_msg", false)?)
+    list_out(api, app, &page, rows, &query)
 }
 
 /// `GET /app/{app}/attempt/msg/{msg}`: newest first; of one endpoint when that is given.
@@ -222,7 +229,7 @@ pub(super) fn list_by_message(
     let app = tenant.app.id;
     let rows =
         api.store.page_of_attempts_of_message(message.id, &range, |a| filter.lets(api, app, a))?;
-    list_out(api, app, &page, rows, false)
+    list_out(api, app, &page, rows, &query)
 }
 
 fn find_attempt(
@@ -292,17 +299,14 @@ pub(super) fn destinations(
             .or_else(|| text.parse::<EndpointId>().ok().map(|id| id.0))
             .ok_or(())
     })?;
-    let mut rows: Vec<(EndpointId, Option<Delivery>)> =
+    let mut rows: BTreeMap<EndpointId, Option<Delivery>> =
         message.endpoints.iter().map(|id| (*id, None)).collect();
     for delivery in api.store.deliveries_of_message(message.id)? {
-        match rows.iter_mut().find(|(id, _)| *id == delivery.endpoint) {
-            Some(row) => row.1 = Some(delivery),
-            None => rows.push((delivery.endpoint, Some(delivery))),
-        }
+        rows.insert(delivery.endpoint, Some(delivery));
     }
     // A deleted endpoint is found by nobody.
-    rows.retain(|(id, _)| tenant.endpoints.contains_key(id));
-    rows.sort_unstable_by_key(|(id, _)| *id);
+    rows.retain(|id, _| tenant.endpoints.contains_key(id));
+    let rows: Vec<(EndpointId, Option<Delivery>)> = rows.into_iter().collect();
     let rows = cut(&page, rows, |(id, _)| id.0, &range);
     let out = page.answer(
         rows,

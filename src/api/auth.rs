@@ -83,6 +83,21 @@ pub struct Claims {
     pub expires_at: Option<u64>,
     /// Event types hidden behind a flag that this token may see; `None` when it does not say.
     pub feature_flags: Option<Vec<String>>,
+    /// What the token is limited to within its application; `None` = nothing.
+    pub capabilities: Option<Vec<String>>,
+}
+
+/// What a token is made to say.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Who it speaks for.
+    pub subject: Subject,
+    /// How long it is valid.
+    pub ttl: Duration,
+    /// See [`Claims::feature_flags`].
+    pub feature_flags: Option<Vec<String>>,
+    /// See [`Claims::capabilities`].
+    pub capabilities: Option<Vec<String>>,
 }
 
 /// Why a token was refused. The text is for the log; a client is told less.
@@ -214,16 +229,29 @@ impl Secret {
 
 /// A token for `subject`, valid from `now_secs` (unix seconds) for `ttl`.
 pub fn mint(secret: &Secret, subject: &Subject, now_secs: u64, ttl: Duration) -> String {
-    let (sub, org) = match subject {
+    let subject = subject.clone();
+    let grant = Grant { subject, ttl, feature_flags: None, capabilities: None };
+    mint_grant(secret, &grant, now_secs)
+}
+
+/// A token that says `grant`, valid from `now_secs` (unix seconds).
+pub fn mint_grant(secret: &Secret, grant: &Grant, now_secs: u64) -> String {
+    let (sub, org) = match &grant.subject {
         Subject::Org(org) => (org, None),
         Subject::App { app, org } => (app, Some(org)),
     };
     let quoted = |text: &str| serde_json::Value::from(text);
     let sub = quoted(sub);
     let org = org.map_or_else(String::new, |org| format!(r#","org":{}"#, quoted(org)));
-    let exp = now_secs.saturating_add(ttl.as_secs());
+    let list = |name: &str, names: &Option<Vec<String>>| match names {
+        Some(names) => format!(r#","{name}":{}"#, serde_json::Value::from(names.as_slice())),
+        None => String::new(),
+    };
+    let flags = list("feature_flags", &grant.feature_flags);
+    let capabilities = list("capabilities", &grant.capabilities);
+    let exp = now_secs.saturating_add(grant.ttl.as_secs());
     let claims = format!(
-        r#"{{"iss":"posthaste","sub":{sub}{org},"iat":{now_secs},"nbf":{now_secs},"exp":{exp}}}"#
+        r#"{{"iss":"posthaste","sub":{sub}{org},"iat":{now_secs},"nbf":{now_secs},"exp":{exp}{flags}{capabilities}}}"#
     );
     let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(claims));
     let signature = URL_SAFE_NO_PAD.encode(hmac_sha256(&secret.0, signed.as_bytes()));
@@ -286,6 +314,7 @@ struct RawClaims {
     nbf: Option<f64>,
     exp: Option<f64>,
     feature_flags: Option<Vec<String>>,
+    capabilities: Option<Vec<String>>,
 }
 
 impl RawClaims {
@@ -315,6 +344,7 @@ impl RawClaims {
             issued_at: self.iat.map(seconds),
             expires_at: self.exp.map(seconds),
             feature_flags: self.feature_flags,
+            capabilities: self.capabilities,
         })
     }
 }

@@ -9,6 +9,7 @@ use super::Api;
 use super::auth::{self, AuthError, Subject};
 use super::error::ApiError;
 use super::request::Request;
+use crate::model::event_type::EventType;
 use crate::model::id::{AppId, OrgId};
 use crate::store::directory::Tenant;
 
@@ -20,7 +21,9 @@ pub(super) struct Caller {
     /// The application the token is limited to; `None` for an operator.
     pub(super) app: Option<AppId>,
     /// Feature flags in the token.
-    pub(super) feature_flags: Option<Vec<String>>,
+    feature_flags: Option<Vec<String>>,
+    /// What the token is limited to; `None` = nothing.
+    capabilities: Option<Vec<Capability>>,
 }
 
 impl Caller {
@@ -46,9 +49,15 @@ impl Caller {
             Subject::Org(_) => None,
             Subject::App { app, .. } => Some(app.parse().map_err(bad)?),
         };
-        let caller = Self { org, app, feature_flags: claims.feature_flags };
+        let capabilities = claims.capabilities.map(|names| {
+            names.iter().filter_map(|name| Capability::named(name)).collect::<Vec<_>>()
+        });
+        let caller = Self { org, app, feature_flags: claims.feature_flags, capabilities };
         if let Some(app) = app {
             caller.check_still_valid(api, app, claims.issued_at)?;
+        }
+        if caller.capabilities.is_some() {
+            caller.needs(Capability::for_request(request))?;
         }
         Ok(caller)
     }
@@ -68,6 +77,23 @@ impl Caller {
         }
     }
 
+    /// Refuses a token that is limited to other things.
+    pub(super) fn needs(&self, capability: Capability) -> Result<(), ApiError> {
+        match &self.capabilities {
+            Some(mine) if !mine.contains(&capability) => Err(ApiError::lacks(capability.name())),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether the caller may see an event type: one behind a flag is for operators, and for
+    /// portals that have the flag.
+    pub(super) fn sees(&self, event_type: &EventType) -> bool {
+        let flags = &event_type.feature_flags;
+        let has =
+            |flag: &String| self.feature_flags.as_ref().is_some_and(|mine| mine.contains(flag));
+        self.app.is_none() || flags.is_empty() || flags.iter().any(has)
+    }
+
     /// Refuses everybody but an operator.
     pub(super) fn operator(&self) -> Result<(), ApiError> {
         if self.app.is_some() { Err(ApiError::forbidden()) } else { Ok(()) }
@@ -81,8 +107,78 @@ impl Caller {
     }
 }
 
+/// What a portal's token may be limited to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Capability {
+    ViewBase,
+    ViewEndpointSecret,
+    ManageEndpointSecret,
+    ManageTransformations,
+    CreateAttempts,
+    ManageEndpoint,
+}
+
+impl Capability {
+    /// All there are.
+    pub(super) const ALL: [Self; 6] = [
+        Self::ViewBase,
+        Self::ViewEndpointSecret,
+        Self::ManageEndpointSecret,
+        Self::ManageTransformations,
+        Self::CreateAttempts,
+        Self::ManageEndpoint,
+    ];
+
+    /// The name libraries and tokens use.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::ViewBase => "ViewBase",
+            Self::ViewEndpointSecret => "ViewEndpointSecret",
+            Self::ManageEndpointSecret => "ManageEndpointSecret",
+            Self::ManageTransformations => "ManageTransformations",
+            Self::CreateAttempts => "CreateAttempts",
+            Self::ManageEndpoint => "ManageEndpoint",
+        }
+    }
+
+    /// The one with this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|capability| capability.name() == name)
+    }
+
+    /// Whether it changes nothing and shows no secret.
+    pub(super) fn only_reads(self) -> bool {
+        self == Self::ViewBase
+    }
+
+    /// The one a request takes. What is new and not in this list counts as managing.
+    fn for_request(request: &Request) -> Self {
+        // Decoded as the router decodes them, so that no spelling of a path goes round this.
+        let segments = request.segments();
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let (method, rest) = (request.method.as_str(), segments.get(2..).unwrap_or_default());
+        match (method, rest) {
+            ("GET" | "HEAD", ["app", _, "endpoint", _, "secret"]) => Self::ViewEndpointSecret,
+            ("GET" | "HEAD", _) => Self::ViewBase,
+            ("POST", ["app", _, "endpoint", _, "secret", "rotate"]) => Self::ManageEndpointSecret,
+            (_, ["app", _, "endpoint", _, "transformation", ..]) => Self::ManageTransformations,
+            ("POST", ["app", _, "msg", _, "endpoint", _, "resend"]) => Self::CreateAttempts,
+            ("POST", ["app", _, "endpoint", _, operation]) if sends(operation) => {
+                Self::CreateAttempts
+            }
+            _ => Self::ManageEndpoint,
+        }
+    }
+}
+
+/// Whether an operation on an endpoint has something sent to it.
+fn sends(operation: &str) -> bool {
+    matches!(operation, "recover" | "replay-missing" | "bulk-replay" | "send-example")
+}
+
 fn refused(err: &AuthError) -> ApiError {
-    let is_secret = matches!(err, AuthError::SecretAsToken);
-    let detail = if is_secret { err.to_string() } else { format!("Invalid token: {err}") };
-    ApiError::unauthorized(detail)
+    if *err == AuthError::SecretAsToken {
+        return ApiError::unauthorized(err.to_string());
+    }
+    ApiError::unauthorized(format!("Invalid token: {err}"))
 }

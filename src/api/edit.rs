@@ -6,6 +6,9 @@ use super::error::ApiError;
 use crate::model::application::Metadata;
 use crate::model::limits::{METADATA_CHARS, METADATA_ENTRIES};
 
+/// A value, or null for none.
+pub(super) type Nullable<T> = Option<T>;
+
 /// For a PATCH: missing = `None`, null = `Some(None)`, a value = `Some(Some(value))`. With
 /// `#[serde(default, deserialize_with = "given")]`.
 pub(super) fn given<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
@@ -22,6 +25,17 @@ pub(super) fn check_length(field: &str, text: &str, limit: usize) -> Result<(), 
     if length > limit {
         let message = format!("{field} has {length} characters, at most {limit} are taken");
         return Err(ApiError::invalid("body", field, message));
+    }
+    Ok(())
+}
+
+/// Checks a rate in messages a second, given under its name of today or its old one.
+pub(super) fn check_rate(throttle: Option<u16>, rate: Option<u16>) -> Result<(), ApiError> {
+    for (field, value) in [("throttleRate", throttle), ("rateLimit", rate)] {
+        if value == Some(0) {
+            let message = format!("{field} is 0, but must be 1 to 65535; null for no limit");
+            return Err(ApiError::invalid("body", field, message));
+        }
     }
     Ok(())
 }

@@ -44,6 +44,12 @@ impl ApiError {
         Self::new(403, "insufficient access", "this token may not do that: use an operator token")
     }
 
+    /// 403: the token is limited, and not to this.
+    pub fn lacks(capability: &str) -> Self {
+        let detail = format!("this token lacks the capability {capability}");
+        Self::new(403, "insufficient access", detail)
+    }
+
     /// 404.
     pub fn not_found() -> Self {
         Self::new(404, "not_found", "Entity not found")
@@ -74,6 +80,17 @@ impl ApiError {
             retry_after: None,
             internal: None,
         }
+    }
+
+    /// The same with a word by which the request is found in the log.
+    #[must_use]
+    pub fn with_request_id(mut self, id: &str) -> Self {
+        if let Some(Value::String(detail)) = self.body.get_mut("detail") {
+            for part in [" (request ", id, ")"] {
+                detail.push_str(part);
+            }
+        }
+        self
     }
 
     /// Whether a name was taken.

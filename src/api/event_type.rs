@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::Api;
 use super::caller::Caller;
-use super::edit::{check_length, check_name, given};
+use super::edit::{Nullable, check_length, check_name, given};
 use super::error::ApiError;
 use super::paging::{ListOut, PageRequest};
 use super::query::Query;
@@ -48,13 +48,13 @@ struct EventTypePatch {
     #[serde(default, deserialize_with = "given")]
     deprecated: Option<bool>,
     #[serde(default, deserialize_with = "given")]
-    schemas: Option<Option<Box<RawValue>>>,
+    schemas: Option<Nullable<Box<RawValue>>>,
     #[serde(default, deserialize_with = "given")]
-    feature_flag: Option<Option<String>>,
+    feature_flag: Option<Nullable<String>>,
     #[serde(default, deserialize_with = "given")]
-    feature_flags: Option<Option<Vec<String>>>,
+    feature_flags: Option<Nullable<Vec<String>>>,
     #[serde(default, deserialize_with = "given")]
-    group_name: Option<Option<String>>,
+    group_name: Option<Nullable<String>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -157,13 +157,6 @@ fn answer(status: u16, event_type: &EventType) -> Answer {
     }
 }
 
-/// Whether the caller may see it: one behind a flag is for operators and portals that have it.
-fn is_visible(caller: &Caller, event_type: &EventType) -> bool {
-    let flags = &event_type.feature_flags;
-    let has = |flag: &String| caller.feature_flags.as_ref().is_some_and(|mine| mine.contains(flag));
-    caller.app.is_none() || flags.is_empty() || flags.iter().any(has)
-}
-
 /// `GET /event-type`: by name.
 pub(super) fn list(api: &Api, request: &Request) -> Result<Reply, ApiError> {
     let caller = Caller::of(api, request)?;
@@ -172,7 +165,7 @@ pub(super) fn list(api: &Api, request: &Request) -> Result<Reply, ApiError> {
     let include_archived = query.flag("include_archived", false)?;
     let with_content = query.flag("with_content", false)?;
     let mut rows = api.store.directory().event_types(caller.org)?;
-    rows.retain(|e| (include_archived || !e.archived) && is_visible(&caller, e));
+    rows.retain(|e| (include_archived || !e.archived) && caller.sees(e));
     let descending = page.descending != page.backwards;
     if descending {
         rows.reverse();
@@ -230,7 +223,7 @@ pub(super) async fn create(api: &Arc<Api>, request: &Request) -> Result<Reply, A
 pub(super) fn get(api: &Api, request: &Request, name: &str) -> Result<Reply, ApiError> {
     let caller = Caller::of(api, request)?;
     let found = api.store.directory().event_type(caller.org, name)?;
-    let found = found.filter(|e| is_visible(&caller, e)).ok_or_else(ApiError::not_found)?;
+    let found = found.filter(|e| caller.sees(e)).ok_or_else(ApiError::not_found)?;
     Ok(Reply::json(200, &EventTypeOut::of(&found, true)))
 }
 

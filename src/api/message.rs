@@ -27,6 +27,12 @@ use crate::store::pages::Range;
 /// Days a payload may be kept by `payloadRetentionPeriod`.
 const RETENTION_DAYS: std::ops::RangeInclusive<u32> = 5..=90;
 
+/// What payloads are sent as unless something else is said.
+const JSON: &str = "application/json";
+
+/// Bytes of a raw payload's content type.
+const CONTENT_TYPE_BYTES: usize = 256;
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct MessageIn<'a> {
@@ -75,6 +81,7 @@ impl MessageIn<'_> {
             let message = "payload must be a JSON object; put other values into a field of one";
             return Err(ApiError::invalid("body", "payload", message));
         }
+        check_content_type(self.content_type().as_deref())?;
         if self.raw_payload().map_or(self.payload.get().len(), str::len) > api.settings.max_payload
         {
             return Err(super::serve::too_large(api));
@@ -86,12 +93,17 @@ impl MessageIn<'_> {
         self.transformations_params.as_ref()?.raw_payload.as_deref()
     }
 
+    /// What a raw payload is sent as. `None`, which is JSON, only when it is a JSON object: then
+    /// it may stand in our answers as it is.
     fn content_type(&self) -> Option<String> {
         let params = self.transformations_params.as_ref()?;
-        params.raw_payload.as_ref()?;
-        let headers = params.headers.as_ref()?;
-        let found = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        found.map(|(_, value)| value.clone())
+        let raw = params.raw_payload.as_ref()?;
+        let mut headers = params.headers.iter().flatten();
+        let given = headers.find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        let content_type = given.map_or(JSON, |(_, value)| value.as_str());
+        let is_object =
+            raw.starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(raw).is_ok();
+        (content_type != JSON || !is_object).then(|| content_type.to_owned())
     }
 
     /// The message, its payload a slice of the request's own bytes.
@@ -113,6 +125,19 @@ impl MessageIn<'_> {
         };
         (message, self.application)
     }
+}
+
+fn check_content_type(content_type: Option<&str>) -> Result<(), ApiError> {
+    let content_type = content_type.unwrap_or_default();
+    if content_type.len() > CONTENT_TYPE_BYTES
+        || !content_type.bytes().all(|b| (b' '..=b'~').contains(&b))
+    {
+        let message = format!(
+            "the content type must be visible ASCII and at most {CONTENT_TYPE_BYTES} characters"
+        );
+        return Err(ApiError::invalid("body", "transformationsParams.headers", message));
+    }
+    Ok(())
 }
 
 /// Checks a list of channels: between 1 and `most`, each by the pattern.
@@ -164,18 +189,24 @@ pub(super) async fn create(
     if let Some(message) = fresh {
         return Ok(reply(202, &message, &Payload::Here(payload), with_content));
     }
-    repeated(api, answer, with_content)
+    stored_reply(api, 202, answer, with_content)
 }
 
-/// The answer to a request whose idempotency key was seen before.
-fn repeated(api: &Api, answer: Answer, with_content: bool) -> Result<Reply, ApiError> {
+/// An answer made from the message as it is kept: for requests whose idempotency key was seen
+/// before, and where nobody counts microseconds.
+pub(super) fn stored_reply(
+    api: &Api,
+    status: u16,
+    answer: Answer,
+    with_content: bool,
+) -> Result<Reply, ApiError> {
     let Answer::Message { app, message } = answer else { return Ok(Reply::of(answer)) };
     let (message, payload) = api.store.message(app, message)?.ok_or_else(ApiError::not_found)?;
-    Ok(reply(202, &message, &payload, with_content))
+    Ok(reply(status, &message, &payload, with_content))
 }
 
 /// Makes the application that a message brings with it, when there is none yet.
-async fn make_inline(
+pub(super) async fn make_inline(
     api: &Arc<Api>,
     caller: &Caller,
     app: &str,
@@ -226,8 +257,12 @@ pub(super) fn write_out(
         Payload::Here(_) if !with_content => put("{}"),
         Payload::Here(bytes) => match std::str::from_utf8(bytes) {
             Ok(text) if message.content_type.is_none() => put(text),
-            Ok(text) => put(&quoted(text)),
-            Err(_) => put(&quoted(&String::from_utf8_lossy(bytes))),
+            // Libraries read an object here, whatever was sent.
+            _ => {
+                put("{\"rawPayload\":");
+                put(&quoted(&String::from_utf8_lossy(bytes)));
+                put("}");
+            }
         },
     }
     put(",\"timestamp\":\"");

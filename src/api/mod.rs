@@ -17,11 +17,15 @@ mod idempotency;
 pub mod message;
 mod operations;
 mod paging;
+mod portal;
 mod query;
 pub mod reply;
 pub mod request;
 mod router;
 pub mod serve;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -39,6 +39,7 @@ const NOT_BUILT: &[(&str, &str, &str)] = &[
     ("POST", "/api/v1/auth/app/{}/expire-all", "v1.authentication.expire-all"),
     ("GET", "/api/v1/auth/app/{}/poller/{}/token", "v1.authentication.get-poller-token"),
     ("POST", "/api/v1/auth/app/{}/poller/{}/token/rotate", "v1.authentication.rotate-poller-token"),
+    ("POST", "/api/v1/auth/logout", "v1.authentication.logout"),
     ("GET", "/api/v1/auth/whoami", "v1.authentication.whoami"),
     ("GET", "/api/v1/background-task", "v1.background-task.list"),
     ("GET", "/api/v1/background-task/{}", "v1.background-task.get"),

@@ -80,15 +80,12 @@ impl PageRequest {
         }
         let first = page.rows.first().map(&id);
         let last = page.rows.last().map(&id);
-        let prev_iterator = if self.backwards {
-            more.as_ref().map(|_| ()).and(first.clone())
+        // `more` is usually the last row that was read; when a page looked at its fill of rows
+        // without finding enough, it is where that ended.
+        let (iterator, prev_iterator) = if self.backwards {
+            (last, more.clone())
         } else {
-            self.iterator.as_ref().and(first.clone())
-        };
-        let iterator = match (self.backwards, more.clone()) {
-            // A page that looked at its fill of rows without finding enough goes on from there.
-            (false, Some(more)) => Some(more),
-            (true, _) | (false, None) => last,
+            (more.clone().or(last), self.iterator.as_ref().and(first))
         };
         ListOut {
             data: page.rows.into_iter().map(out).collect(),

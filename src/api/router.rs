@@ -13,7 +13,7 @@ use super::caller::Caller;
 use super::error::ApiError;
 use super::reply::Reply;
 use super::request::Request;
-use super::{Api, application, attempt, endpoint, event_type, health, message, operations};
+use super::{Api, application, attempt, endpoint, event_type, health, message, operations, portal};
 
 type Answer = Result<Reply, ApiError>;
 
@@ -26,15 +26,23 @@ pub async fn answer(api: &Arc<Api>, request: Request) -> Reply {
         Err(ApiError::internal(crate::store::spine::panic_text(panic.as_ref())))
     });
     let mut reply = result.unwrap_or_else(|error| {
-        if let Some(cause) = &error.internal {
-            tracing::error!(%method, path, cause, "a request failed");
-        }
-        error.into_reply()
+        let Some(cause) = &error.internal else { return error.into_reply() };
+        let id = request_id();
+        tracing::error!(id, %method, path, cause, "a request failed");
+        error.with_request_id(&id).into_reply()
     });
     if is_head {
         reply.body = bytes::Bytes::new();
     }
     reply
+}
+
+/// A word to find a failed request by in the log.
+fn request_id() -> String {
+    let mut random = [0; 4];
+    // Without chance every id is the same: a pity, and nothing worse.
+    getrandom::fill(&mut random).unwrap_or_default();
+    format!("{:08x}", u32::from_be_bytes(random))
 }
 
 async fn route(api: &Arc<Api>, request: Request) -> Answer {
@@ -49,6 +57,10 @@ async fn route(api: &Arc<Api>, request: Request) -> Answer {
         (&Method::GET | &Method::HEAD, ["api", "v1", "health", "ping"]) => Ok(Reply::no_content()),
         (_, ["api", "v1", "app", rest @ ..]) => app(api, &request, rest, &segments).await,
         (_, ["api", "v1", "event-type", rest @ ..]) => types(api, &request, rest, &segments).await,
+        (&Method::POST, ["api", "v1", "auth", "app-portal-access" | "dashboard-access", app]) => {
+            portal::access(api, &request, app).await
+        }
+        (&Method::GET | &Method::HEAD, ["portal"]) => Ok(portal::page()),
         _ => Err(unknown(api, &request, &segments)),
     }
 }
@@ -107,6 +119,8 @@ async fn endpoints(
         ("GET", [id, "headers"]) => endpoint::headers::get(api, request, app, id),
         ("PUT", [id, "headers"]) => endpoint::headers::set(api, request, app, id).await,
         ("PATCH", [id, "headers"]) => endpoint::headers::patch(api, request, app, id).await,
+        ("GET", [id, "stats"]) => endpoint::stats::get(api, request, app, id).await,
+        ("POST", [id, "send-example"]) => endpoint::example::send(api, request, app, id).await,
         ("GET", [id, "msg"]) => attempt::attempted_messages(api, request, app, id),
         ("POST", [id, "recover"]) => attempt::recover(api, request, app, id).await,
         _ => Err(unknown(api, request, whole)),

@@ -29,17 +29,39 @@ impl Writer<'_> {
     ///
     /// Errors: no such application, `event_id` taken, no room on the disk.
     pub fn accept(&mut self, app: AppId, new: NewMessage) -> Result<Arc<Message>> {
-        self.shared().space.check()?;
         let tenant = self.shared().directory.tenant(app)?.ok_or(Error::NotFound("application"))?;
-        if let Some(event_id) = &new.event_id {
-            self.take_event_id(app, event_id)?;
-        }
         let endpoints: Vec<SharedEndpoint> = tenant
             .matcher()
             .matches(&new.event_type, &new.channels)
             .into_iter()
             .map(Arc::clone)
             .collect();
+        self.accept_to(app, endpoints, new)
+    }
+
+    /// Accepts a message for one endpoint alone, whatever that subscribes to.
+    ///
+    /// Errors: as [`Writer::accept`], and no such endpoint.
+    pub fn accept_for(
+        &mut self,
+        app: AppId,
+        endpoint: EndpointId,
+        new: NewMessage,
+    ) -> Result<Arc<Message>> {
+        let found = self.shared().directory.endpoint(endpoint)?.filter(|e| e.app == app);
+        self.accept_to(app, vec![found.ok_or(Error::NotFound("endpoint"))?], new)
+    }
+
+    fn accept_to(
+        &mut self,
+        app: AppId,
+        endpoints: Vec<SharedEndpoint>,
+        new: NewMessage,
+    ) -> Result<Arc<Message>> {
+        self.shared().space.check()?;
+        if let Some(event_id) = &new.event_id {
+            self.take_event_id(app, event_id)?;
+        }
         let id = MessageId(self.new_id());
         if let Some(event_id) = &new.event_id {
             self.put(Tree::EventIds, &keys::named(&app.0, event_id), &id.0);

@@ -12,6 +12,7 @@ pub mod attempts;
 pub mod check;
 mod codec;
 pub mod commit;
+pub mod counts;
 pub mod directory;
 mod durable;
 pub mod error;

@@ -71,15 +71,24 @@ impl Store {
             if range.descending { Box::new(iter.rev()) } else { Box::new(iter) };
         let mut last = None;
         for (seen, row) in rows.enumerate() {
-            if page.rows.len() >= range.limit || seen >= PAGE_SCAN {
+            if seen >= PAGE_SCAN {
                 page.more = last;
                 break;
             }
             let (key, value) = row?;
             let (_, id) = keys::split_pair(&key)
                 .ok_or_else(|| Error::corrupt(tree.name(), "a key has the wrong length"))?;
+            let Some(kept) = keep(id, &value)? else {
+                last = Some(id);
+                continue;
+            };
+            if page.rows.len() >= range.limit {
+                // There is more only if there is a row to show: the last page has to say so.
+                page.more = last;
+                break;
+            }
             last = Some(id);
-            page.rows.extend(keep(id, &value)?);
+            page.rows.push(kept);
         }
         Ok(page)
     }

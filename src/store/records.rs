@@ -345,7 +345,7 @@ pub(super) struct AttemptRecord {
     trigger: u8,
     started_at: u64,
     duration_ms: u32,
-    succeeded: bool,
+    pub(super) succeeded: bool,
     status: Option<u16>,
     failure_code: String,
     /// Bytes of response that lie in `responses`; 0 when it is behind this record.

@@ -73,6 +73,7 @@ pub(crate) async fn set(
     app: &str,
     id: &str,
 ) -> Result<Reply, ApiError> {
+    find(api, request, app, id)?;
     let input: HeadersIn = request.json()?;
     check(&input.headers)?;
     change(api, request, app, id, move |_| Ok(input.headers)).await
@@ -85,8 +86,8 @@ pub(crate) async fn patch(
     app: &str,
     id: &str,
 ) -> Result<Reply, ApiError> {
-    let input: HeadersPatch = request.json()?;
     let (_, endpoint) = find(api, request, app, id)?;
+    let input: HeadersPatch = request.json()?;
     let merge = move |mut headers: Headers| {
         let given = input.headers.into_iter();
         let deleted = input.delete_headers.into_iter().map(|name| (name, None));

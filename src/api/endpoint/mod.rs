@@ -1,7 +1,9 @@
 //! Endpoints: made, read, replaced, changed, deleted. Secrets and headers have files of their own.
 
+pub mod example;
 pub mod headers;
 pub mod secret;
+pub mod stats;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,8 +11,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
-use super::caller::Caller;
-use super::edit::{check_length, check_metadata, check_uid, given, shown};
+use super::caller::{Caller, Capability};
+use super::edit::{Nullable, check_length, check_metadata, check_rate, check_uid, given, shown};
 use super::error::ApiError;
 use super::message::check_channels;
 use super::paging::{PageRequest, cut};
@@ -67,21 +69,21 @@ struct EndpointPatch {
     #[serde(default, deserialize_with = "given")]
     description: Option<String>,
     #[serde(default, deserialize_with = "given")]
-    uid: Option<Option<String>>,
+    uid: Option<Nullable<String>>,
     #[serde(default, deserialize_with = "given")]
     version: Option<u32>,
     #[serde(default, deserialize_with = "given")]
     disabled: Option<bool>,
     #[serde(default, alias = "filterTypes", deserialize_with = "given")]
-    event_types: Option<Option<Vec<String>>>,
+    event_types: Option<Nullable<Vec<String>>>,
     #[serde(default, deserialize_with = "given")]
-    channels: Option<Option<Vec<String>>>,
+    channels: Option<Nullable<Vec<String>>>,
     #[serde(default, deserialize_with = "given")]
-    secret: Option<Option<String>>,
+    secret: Option<Nullable<String>>,
     #[serde(default, deserialize_with = "given")]
-    throttle_rate: Option<Option<u16>>,
+    throttle_rate: Option<Nullable<u16>>,
     #[serde(default, deserialize_with = "given")]
-    rate_limit: Option<Option<u16>>,
+    rate_limit: Option<Nullable<u16>>,
     #[serde(default, deserialize_with = "given")]
     metadata: Option<Metadata>,
     #[serde(default, deserialize_with = "given")]
@@ -199,8 +201,13 @@ fn check_registered(api: &Api, org: OrgId, patterns: Option<&Vec<String>>) -> Re
     Ok(())
 }
 
-fn parse_key(text: &str) -> Result<SigningKey, ApiError> {
-    SigningKey::parse(text).map_err(|problem| invalid("secret", problem))
+fn parse_key(field: &str, text: &str) -> Result<SigningKey, ApiError> {
+    SigningKey::parse(text).map_err(|problem| invalid(field, problem))
+}
+
+/// The secret that was given, or a new one.
+fn key_or_new(api: &Api, field: &str, text: Option<&str>) -> Result<SigningKey, ApiError> {
+    text.map_or_else(|| api.new_key(), |text| parse_key(field, text))
 }
 
 impl EndpointIn {
@@ -214,6 +221,7 @@ impl EndpointIn {
         if let Some(channels) = &self.channels {
             check_channels(channels, ENDPOINT_CHANNELS)?;
         }
+        check_rate(self.throttle_rate, self.rate_limit)?;
         check_metadata(self.metadata.as_ref().unwrap_or(&Metadata::new()))?;
         headers::check(self.headers.as_ref().unwrap_or(&BTreeMap::new()))
     }
@@ -312,7 +320,7 @@ pub(super) async fn create(
     let input: EndpointIn = request.json()?;
     input.check(api)?;
     check_registered(api, tenant.app.org, input.event_types.as_ref())?;
-    let key = input.secret.as_deref().map_or_else(|| api.new_key(), parse_key)?;
+    let key = key_or_new(api, "secret", input.secret.as_deref())?;
     api.space_for_writes()?;
     let app = tenant.app.id;
     let work = move |writer: &mut Writer<'_>| {
@@ -343,7 +351,7 @@ pub(super) async fn update(
     if id.parse::<EndpointId>().is_err() {
         check_uid("endpoint_id", id, EndpointId::PREFIX)?;
     }
-    let key = input.secret.as_deref().map_or_else(|| api.new_key(), parse_key)?;
+    let key = key_or_new(api, "secret", input.secret.as_deref())?;
     let (app, id) = (tenant.app.id, id.to_owned());
     let answer = api.write(move |writer| match writer.endpoint(app, &id) {
         Ok(old) => {
@@ -371,10 +379,13 @@ pub(super) async fn patch(
     let (tenant, found) = find(api, request, app, id)?;
     let patch: EndpointPatch = request.json()?;
     patch.check(api, tenant.app.org)?;
+    if patch.secret.is_some() {
+        Caller::of(api, request)?.needs(Capability::ManageEndpointSecret)?;
+    }
     let key = match &patch.secret {
         None => None,
         Some(None) => Some(api.new_key()?),
-        Some(Some(text)) => Some(parse_key(text)?),
+        Some(Some(text)) => Some(parse_key("secret", text)?),
     };
     let (app, id) = (tenant.app.id, found.id.to_string());
     let answer = api.write(move |writer| {
@@ -404,6 +415,7 @@ impl EndpointPatch {
         if let Some(Some(channels)) = &self.channels {
             check_channels(channels, ENDPOINT_CHANNELS)?;
         }
+        check_rate(self.throttle_rate.flatten(), self.rate_limit.flatten())?;
         self.metadata.as_ref().map_or(Ok(()), check_metadata)
     }
 

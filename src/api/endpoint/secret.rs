@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{find, parse_key};
+use super::{find, key_or_new};
 use crate::api::Api;
 use crate::api::error::ApiError;
 use crate::api::reply::Reply;
@@ -58,7 +58,7 @@ pub(crate) async fn rotate(
         let message = format!("gracePeriodSeconds is {grace}, at most {MAX_GRACE} are taken");
         return Err(ApiError::invalid("body", "gracePeriodSeconds", message));
     }
-    let key = input.key.as_deref().map_or_else(|| api.new_key(), parse_key)?;
+    let key = key_or_new(api, "key", input.key.as_deref())?;
     let (app, id) = (tenant.app.id, found.id.to_string());
     let work = move |writer: &mut Writer<'_>| {
         let mut endpoint = Endpoint::clone(&*writer.endpoint(app, &id)?);

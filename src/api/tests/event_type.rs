@@ -1,0 +1,123 @@
+//! Event types: registered, archived and taken up again, changed, removed; flags hide them.
+
+use serde_json::{Value, json};
+
+use super::{House, fields};
+use crate::api::auth::{DEFAULT_ORG, Grant, Subject, mint_grant};
+
+fn names(page: &Value) -> Vec<&str> {
+    page["data"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn made_shown_and_listed_by_name() {
+    let house = House::new();
+    let schemas = json!({ "1": { "type": "object" } });
+    let input = json!({ "name": "order.paid", "description": "Paid", "schemas": schemas });
+    let made = house.post("/event-type", &input).is(201);
+    for field in
+        ["archived", "createdAt", "deprecated", "description", "featureFlag", "name", "updatedAt"]
+    {
+        assert!(fields(&made).contains(&field), "{field}: {made}");
+    }
+    assert_eq!(made["schemas"], schemas);
+    house.post("/event-type", &input).refused(409, "event_type_exists");
+    house.post("/event-type", &json!({ "name": "a", "description": "" })).is(201);
+    let list = house.get("/event-type").is(200);
+    assert_eq!(names(&list), ["a", "order.paid"]);
+    assert!(list["data"][1].get("schemas").is_none_or(Value::is_null), "{list}");
+    let list = house.get("/event-type?with_content=true&order=descending").is(200);
+    assert_eq!(names(&list), ["order.paid", "a"]);
+    assert_eq!(list["data"][0]["schemas"], schemas);
+    assert_eq!(house.get("/event-type/order.paid").is(200)["schemas"], schemas);
+}
+
+#[test]
+fn input_that_breaks_a_rule_names_the_field() {
+    let house = House::new();
+    for (input, field) in [
+        (json!({ "description": "x" }), "name"),
+        (json!({ "name": "a" }), "description"),
+        (json!({ "name": "a b", "description": "" }), "name"),
+        (json!({ "name": "a".repeat(257), "description": "" }), "name"),
+        (json!({ "name": "a", "description": "", "schemas": [] }), "schemas"),
+        (json!({ "name": "a", "description": "", "featureFlag": "a b" }), "featureFlags"),
+    ] {
+        house.post("/event-type", &input).invalid(&["body", field]);
+    }
+}
+
+#[test]
+fn archived_is_hidden_and_can_be_made_again() {
+    let house = House::new();
+    let input = json!({ "name": "a", "description": "x" });
+    house.post("/event-type", &input).is(201);
+    house.call("DELETE", "/event-type/a", &Value::Null).is(204);
+    assert!(names(&house.get("/event-type").is(200)).is_empty());
+    assert_eq!(names(&house.get("/event-type?include_archived=true").is(200)), ["a"]);
+    assert_eq!(house.get("/event-type/a").is(200)["archived"], true);
+    assert_eq!(house.post("/event-type", &input).is(201)["archived"], false);
+    house.call("DELETE", "/event-type/a?expunge=true", &Value::Null).is(204);
+    house.get("/event-type/a").refused(404, "not_found");
+    house.call("DELETE", "/event-type/a", &Value::Null).refused(404, "not_found");
+}
+
+#[test]
+fn put_makes_or_replaces_and_patch_changes() {
+    let house = House::new();
+    let first = json!({ "description": "x", "schemas": { "1": {} }, "deprecated": true });
+    house.call("PUT", "/event-type/a", &first).is(201);
+    let second = house.call("PUT", "/event-type/a", &json!({ "description": "y" })).is(200);
+    assert_eq!((&second["deprecated"], &second["description"]), (&json!(false), &json!("y")));
+    assert!(second.get("schemas").is_none_or(Value::is_null));
+    let patched = house.call("PATCH", "/event-type/a", &json!({ "schemas": { "2": {} } })).is(200);
+    assert_eq!((&patched["description"], &patched["schemas"]), (&json!("y"), &json!({ "2": {} })));
+    let cleared = house.call("PATCH", "/event-type/a", &json!({ "schemas": null })).is(200);
+    assert!(cleared.get("schemas").is_none_or(Value::is_null), "{cleared}");
+    house.call("PATCH", "/event-type/b", &json!({})).refused(404, "not_found");
+}
+
+#[test]
+fn a_flag_hides_from_portals_that_lack_it() {
+    let house = House::new();
+    let app = house.app("shop");
+    house
+        .post("/event-type", &json!({ "name": "beta", "description": "", "featureFlag": "new" }))
+        .is(201);
+    house.post("/event-type", &json!({ "name": "plain", "description": "" })).is(201);
+    let token = |flags: Option<Vec<String>>| {
+        let subject = Subject::App { app: app.clone(), org: DEFAULT_ORG.to_owned() };
+        let ttl = std::time::Duration::from_secs(60);
+        let grant = Grant { subject, ttl, feature_flags: flags, capabilities: None };
+        mint_grant(&house.api.settings.jwt_secret, &grant, house.api.store.now().seconds())
+    };
+    for (flags, expected) in [
+        (None, vec!["plain"]),
+        (Some(vec!["other".to_owned()]), vec!["plain"]),
+        (Some(vec!["new".to_owned()]), vec!["beta", "plain"]),
+    ] {
+        let token = token(flags);
+        let list = house.call_as(&token, "GET", "/event-type", &Value::Null).is(200);
+        assert_eq!(names(&list), expected);
+        let status = house.call_as(&token, "GET", "/event-type/beta", &Value::Null).status;
+        assert_eq!(status, if expected.len() == 2 { 200 } else { 404 });
+    }
+}
+
+#[test]
+fn pages_by_name_forward_and_back() {
+    let house = House::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        house.post("/event-type", &json!({ "name": name, "description": "" })).is(201);
+    }
+    let first = house.get("/event-type?limit=2").is(200);
+    assert_eq!((names(&first), &first["done"]), (vec!["a", "b"], &json!(false)));
+    let next = |page: &Value| page["iterator"].as_str().unwrap().to_owned();
+    let second = house.get(&format!("/event-type?limit=2&iterator={}", next(&first))).is(200);
+    assert_eq!((names(&second), &second["done"]), (vec!["c", "d"], &json!(false)));
+    let third = house.get(&format!("/event-type?limit=2&iterator={}", next(&second))).is(200);
+    assert_eq!((names(&third), &third["done"]), (vec!["e"], &json!(true)));
+    let back = third["prevIterator"].as_str().unwrap();
+    let back = house.get(&format!("/event-type?limit=2&iterator={back}")).is(200);
+    assert_eq!(names(&back), ["c", "d"]);
+}
