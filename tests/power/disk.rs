@@ -310,9 +310,11 @@ impl Disk {
             let (from, to) = (self.name(from)?, self.name(to)?);
             let node =
                 *self.now.get(&from).ok_or_else(|| unseen(&format!("{text}: never made")))?;
-            return Ok(match record.kind {
-                Kind::Link => Naming::Set(to, node),
-                _ => Naming::Move { node, from, to },
+            let is_link = record.kind == Kind::Link;
+            return Ok(if is_link {
+                Naming::Set(to, node)
+            } else {
+                Naming::Move { node, from, to }
             });
         }
         let name = self.name(&text)?;
