@@ -1,4 +1,4 @@
-//! Posthaste: one binary that sends and receives webhooks.
+#![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod api;
 pub mod cli;

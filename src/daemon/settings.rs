@@ -18,6 +18,22 @@ use crate::scheduler::Settings;
 use crate::scheduler::core::Limits;
 use crate::store::Options;
 
+/// Refuses settings that promise what is not built: an operator would believe it is done.
+pub(super) fn refuse_unbuilt(config: &Config) -> anyhow::Result<()> {
+    let unbuilt = [
+        ("server.encryption_key", config.server.encryption_key.is_some()),
+        ("server.encryption_key_old", config.server.encryption_key_old.is_some()),
+        ("inbound.spool", config.inbound.spool.is_some()),
+    ];
+    for (key, is_set) in unbuilt {
+        anyhow::ensure!(
+            !is_set,
+            "{key} is set, but not built yet: take it out of the configuration"
+        );
+    }
+    Ok(())
+}
+
 /// Makes the data folder, readable by its owner alone. One that is there keeps its mode.
 pub(super) fn make_private(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;

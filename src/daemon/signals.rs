@@ -1,4 +1,5 @@
-//! SIGTERM, SIGINT: stop in order. A second one: stop at once.
+//! SIGTERM, SIGINT: stop in order. A second one: stop at once. SIGHUP: say that it changes nothing
+//! yet, rather than die of it.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -17,16 +18,24 @@ impl Signals {
     /// Catches them from now on, on a thread of its own.
     pub(super) fn catch() -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let (mut term, mut int) = {
-            let _inside = runtime.enter();
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
-        };
+        let inside = runtime.enter();
+        let mut term = signal(SignalKind::terminate())?;
+        let mut int = signal(SignalKind::interrupt())?;
+        let mut hup = signal(SignalKind::hangup())?;
+        drop(inside);
         let (sender, stop) = mpsc::channel();
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let mut first = true;
                 loop {
-                    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+                    tokio::select! {
+                        _ = term.recv() => {},
+                        _ = int.recv() => {},
+                        _ = hup.recv() => {
+                            tracing::warn!("reloading is not built yet: restart to change settings");
+                            continue;
+                        }
+                    }
                     if !first {
                         std::process::exit(INTERRUPTED);
                     }
