@@ -191,6 +191,7 @@ mod tests {
         Book::open(Expect { run: 3, fan, manners, keys: Arc::default(), began: 0 })
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "shaped like what the book takes")]
     fn mark(seq: u32) -> Option<Mark> {
         Some(Mark { run: 3, seq, sent: 10 })
     }

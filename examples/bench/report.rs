@@ -8,7 +8,7 @@ use crate::sick;
 use crate::stats::Quantiles;
 
 const LABEL_WIDTH: usize = 28;
-const COLUMN_WIDTH: usize = 16;
+const COLUMN_WIDTH: usize = 20;
 
 pub fn plain(report: &Plain) -> String {
     let mut text = runs(&report.runs.iter().map(|run| (run.server, run)).collect::<Vec<_>>());

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -107,9 +107,9 @@ impl Server {
         self.api.addr = running.addr;
         self.pids = vec![running.child.id()];
         self.running = Some(running);
-        while !self.api.post_one(app).unwrap_or(false) {
+        while let Err(error) = self.api.post_one(app) {
             if began.elapsed() > START_LIMIT {
-                bail!("accepted nothing within {START_LIMIT:?} of its restart");
+                return Err(error.context(format!("{START_LIMIT:?} after its restart")));
             }
             thread::sleep(STOP_POLL);
         }
@@ -118,11 +118,15 @@ impl Server {
 
     /// Ends what was started; a server that was given is left without the application.
     pub fn leave(mut self, app: &str) -> Result<()> {
-        match self.running.take() {
+        if let Some(running) = self.running.take() {
             // Nothing is measured any more and its folder goes with it.
-            Some(running) => running.stop(Signal::KILL),
-            None => self.api.delete_app(app),
+            return running.stop(Signal::KILL);
         }
+        // Never a reason to lose what was measured.
+        if let Err(error) = self.api.delete_app(app) {
+            eprintln!("bench: application {app} is left behind: {error:#}");
+        }
+        Ok(())
     }
 }
 
@@ -197,9 +201,12 @@ impl Running {
         let stdin = child.stdin.take();
         // It owns the child from here on: every early return kills it.
         let mut running = Self { addr: ([0, 0, 0, 0], 0).into(), child, log, _stdin: stdin };
-        running.addr = told.recv_timeout(START_LIMIT).map_err(|_| {
-            let log = running.tail();
-            anyhow!("{program} did not say `{LISTENING}ADDRESS` within {START_LIMIT:?}:\n{log}")
+        running.addr = told.recv_timeout(START_LIMIT).map_err(|error| {
+            let how = match error {
+                RecvTimeoutError::Timeout => format!("within {START_LIMIT:?}"),
+                RecvTimeoutError::Disconnected => "before it ended".to_owned(),
+            };
+            anyhow!("{program} did not say `{LISTENING}ADDRESS` {how}:\n{}", running.tail())
         })?;
         Ok(running)
     }

@@ -77,6 +77,7 @@ fn check(folder: &Path, config: &Config) -> anyhow::Result<Report> {
         clock: Arc::new(SystemClock),
         entropy: Box::new(|_| {}),
         threaded: false,
+        answers: None,
     };
     let store = Store::open(options, Box::new(|_| {}))?;
     let report = store.check()?;

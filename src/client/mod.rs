@@ -172,7 +172,7 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let unsendable = |e: ureq::http::Error| ClientError::Unsendable { why: e.to_string() };
+        let unsendable = |e: http::Error| ClientError::Unsendable { why: e.to_string() };
         let answer = match body {
             Some(body) => {
                 request = request.header("content-type", "application/json");

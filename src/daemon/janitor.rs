@@ -58,7 +58,7 @@ fn sweep(store: &Store, round: u32) -> Result<bool, Error> {
     }
     more |= store.expire_payloads()?;
     more |= store.expire_answers()?;
-    if round % ORPHANS_EVERY == 0 {
+    if round.is_multiple_of(ORPHANS_EVERY) {
         for endpoint in store.orphaned_queues()? {
             more |= store.drain_deleted(endpoint)?;
         }

@@ -62,10 +62,16 @@ impl Daemon {
         let deliverer =
             Deliverer::new(settings::delivery(config)?).context("failed to set up delivery")?;
 
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(settings::http_threads())
+            .thread_name("http")
+            .enable_all()
+            .build()
+            .context("failed to start the HTTP threads")?;
         let (sender, inputs) = Scheduler::channel();
         let events = sender.clone();
         let store = Store::open(
-            settings::store(config, folder.join(STORE_FOLDER)),
+            settings::store(config, folder.join(STORE_FOLDER), runtime.handle()),
             // The scheduler's thread outlives the commit thread.
             Box::new(move |group| drop(events.send(Input::Event(Event::Committed(group))))),
         );
@@ -79,12 +85,6 @@ impl Daemon {
         let scheduler = Arc::new(scheduler.context("failed to start the scheduler")?);
         let janitor = Janitor::start(Arc::clone(&store)).context("failed to start the janitor")?;
 
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(settings::http_threads())
-            .thread_name("http")
-            .enable_all()
-            .build()
-            .context("failed to start the HTTP threads")?;
         let api = Arc::new(Api::new(
             Arc::clone(&store),
             Arc::clone(scheduler.board()),

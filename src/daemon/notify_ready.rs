@@ -1,6 +1,6 @@
 //! Telling systemd that we are ready, alive, stopping (`Type=notify`, `WatchdogSec=`).
 //!
-//! Protocol: sd_notify(3), datagrams to the socket named by `NOTIFY_SOCKET`.
+//! Protocol: `sd_notify(3)`, datagrams to the socket named by `NOTIFY_SOCKET`.
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::runtime::Handle;
 
 use crate::api::ApiSettings;
 use crate::api::auth::Secret;
@@ -31,7 +32,8 @@ pub(super) fn secret(config: &Config, folder: &Path) -> anyhow::Result<Secret> {
     .context("failed to get the secret that tokens are signed with")
 }
 
-pub(super) fn store(config: &Config, path: PathBuf) -> Options {
+pub(super) fn store(config: &Config, path: PathBuf, http: &Handle) -> Options {
+    let http = http.clone();
     Options {
         path,
         sync: match config.storage.sync {
@@ -50,6 +52,11 @@ pub(super) fn store(config: &Config, path: PathBuf) -> Options {
             }
         }),
         threaded: true,
+        // Most who wait are requests: woken from one of their own threads they cost one wake-up a
+        // group rather than one each.
+        answers: Some(Box::new(move |answers| {
+            drop(http.spawn(async move { answers.into_iter().for_each(|answer| answer()) }));
+        })),
     }
 }
 

@@ -115,7 +115,10 @@ fn parse(prefix: &'static str, text: &str) -> Result<[u8; ID_BYTES], BadId> {
     if rest.len() != ID_CHARS || !rest.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return Err(bad());
     }
-    KsuidMs::from_base62(rest).map(|k| *k.bytes()).map_err(|_| bad())
+    let id = KsuidMs::from_base62(rest).map_err(|_| bad())?;
+    // A text above the greatest id wraps around silently: only what is written back as it was read
+    // is an id.
+    if id.to_base62() == rest { Ok(*id.bytes()) } else { Err(bad()) }
 }
 
 fn made_at(bytes: &[u8; ID_BYTES]) -> Timestamp {

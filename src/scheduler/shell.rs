@@ -238,11 +238,11 @@ impl Shell {
                 let held = self.state.held(id).unwrap_or(&none);
                 let endpoint = self.store.directory().endpoint(id)?;
                 let ordered = endpoint.is_some_and(|e| e.ordered);
-                let head = self.store.queue_head(id, now, held, ordered, REFILL_ROWS)?;
-                self.state.step(now, Event::Loaded(id, head), more);
+                let loaded = self.store.queue_head(id, now, held, ordered, REFILL_ROWS)?;
+                self.state.step(now, Event::Loaded(id, loaded), more);
             }
             Command::Record(result) => {
-                self.store.write_lazily(move |writer| writer.record(*result), on_spine);
+                self.store.write_lazily(move |writer| writer.record(&result), on_spine);
             }
             Command::Drop(key) => {
                 let drop_row = move |writer: &mut crate::store::Writer<'_>| {
@@ -260,11 +260,10 @@ impl Shell {
                 self.state.step(now, Event::Endpoint(id, endpoint, first), more);
             }
             Command::Paused(id, pause) => {
-                match pause {
-                    Some(pause) => {
-                        tracing::warn!(endpoint = %id, why = pause.why, next_probe = %pause.next_probe, "endpoint paused")
-                    }
-                    None => tracing::info!(endpoint = %id, "endpoint resumed"),
+                if let Some(Pause { why, next_probe, .. }) = pause {
+                    tracing::warn!(endpoint = %id, why, %next_probe, "endpoint paused");
+                } else {
+                    tracing::info!(endpoint = %id, "endpoint resumed");
                 }
                 self.board.set_pause(id, pause);
             }

@@ -84,7 +84,7 @@ impl Worker {
         endpoint: SharedEndpoint,
         started_at: crate::model::clock::Timestamp,
     ) -> Finished {
-        let mut schedule = None;
+        let (mut schedule, mut jitter) = (None, 0.0);
         let outcome = match self.content(&task, &endpoint) {
             Ok(Some((message, payload))) => {
                 let outcome = self.deliverer.deliver(&AttemptRequest {
@@ -96,13 +96,17 @@ impl Worker {
                 });
                 if !outcome.is_success() {
                     schedule = self.own_schedule(&endpoint, &message);
+                    jitter = chance();
                 }
                 Some(outcome)
             }
             Ok(None) => None,
-            Err(failure) => Some(Outcome::failed(failure, std::time::Duration::ZERO)),
+            Err(failure) => {
+                jitter = chance();
+                Some(Outcome::failed(failure, std::time::Duration::ZERO))
+            }
         };
-        Finished { task, endpoint, outcome, started_at, schedule, chance: chance() }
+        Finished { task, endpoint, outcome, started_at, schedule, chance: jitter }
     }
 
     /// What is to be sent; `None` when the message is gone.

@@ -48,15 +48,15 @@ impl Writer<'_> {
     ///
     /// If its queue row is gone (the endpoint was deleted, the delivery cancelled) the attempt is
     /// kept for people to see, and the delivery is left as it is.
-    pub fn record(&mut self, result: AttemptResult) -> Result<AttemptId> {
-        let attempt = self.put_attempt(&result);
+    pub fn record(&mut self, result: &AttemptResult) -> Result<AttemptId> {
+        let attempt = self.put_attempt(result);
         let key = result.row.key;
         let still_queued = self.get(Tree::Queue, &keys::queue(&key))?.is_some();
         let mut next = None;
         if still_queued {
-            next = self.move_on(&result, attempt)?;
+            next = self.move_on(result, attempt)?;
         }
-        self.note_health(&result)?;
+        self.note_health(result)?;
         self.events().recorded.push(Recorded { key, next });
         Ok(attempt)
     }
@@ -225,7 +225,8 @@ impl Writer<'_> {
             return Ok(());
         }
         if result.verdict == Verdict::Succeeded {
-            return self.forget_failing(id);
+            self.forget_failing(id);
+            return Ok(());
         }
         let since = self.failing_since(id);
         if since.is_none() {
@@ -261,12 +262,11 @@ impl Writer<'_> {
     }
 
     /// The endpoint is well, or starts anew.
-    pub(super) fn forget_failing(&mut self, id: EndpointId) -> Result<()> {
+    pub(super) fn forget_failing(&mut self, id: EndpointId) {
         if self.failing_since(id).is_some() {
             self.remove(Tree::EndpointHealth, &id.0);
             self.set_failing(id, None);
         }
-        Ok(())
     }
 
     /// Removes the response of an attempt; the attempt itself stays.

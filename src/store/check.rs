@@ -194,7 +194,7 @@ impl Store {
     /// sled keeps pages that outgrow it in files it neither syncs nor cleans: there must be none.
     fn check_blobs(&self, report: &mut Report) {
         let blobs = std::fs::read_dir(self.path().join("blobs"));
-        let count = blobs.map(Iterator::count).unwrap_or(0);
+        let count = blobs.map_or(0, Iterator::count);
         if count > 0 {
             report.fault(format!("blobs/ holds {count} files: a value grew past a page"));
         }

@@ -27,11 +27,18 @@ pub const GROUP_BYTES: usize = 512 * 1024;
 pub const GROUP_ROWS: usize = 1024;
 /// Writes that may wait for the commit thread; one more is refused with [`Error::Busy`].
 pub const WAITING_WRITES: usize = 8192;
+/// A group of so many jobs means that the daemon is busy.
+const BUSY_JOBS: usize = 12;
+/// While busy, so long is waited for more jobs before a group is begun.
+const GATHER: Duration = Duration::from_micros(200);
 /// A recorded attempt waits at most this long for company before it is made to last.
 pub const LAZY_WAIT: Duration = Duration::from_millis(50);
 
 /// Runs after the group is on disk.
-type Answer = Box<dyn FnOnce() + Send>;
+pub type Answer = Box<dyn FnOnce() + Send>;
+/// Has the answers of a group run, in order: on the spot, or where those who wait for them are
+/// woken at less cost.
+pub type Answers = Box<dyn Fn(Vec<Answer>) + Send>;
 /// Stages rows, and gives the answer to send once they last.
 type Work = Box<dyn FnOnce(&mut Writer<'_>) -> Answer + Send>;
 
@@ -64,12 +71,13 @@ impl Job {
 /// What the commit thread does, one group at a time. The simulator calls it without a thread.
 pub(super) struct Committer {
     shared: Arc<Shared>,
+    answers: Answers,
     events: StoreEvents,
 }
 
 impl Committer {
-    pub(super) fn new(shared: Arc<Shared>, events: StoreEvents) -> Self {
-        Self { shared, events }
+    pub(super) fn new(shared: Arc<Shared>, answers: Answers, events: StoreEvents) -> Self {
+        Self { shared, answers, events }
     }
 
     /// Stages, writes, makes last, answers, tells. Returns only when all of it is done.
@@ -83,8 +91,8 @@ impl Committer {
             answers.push(answer);
         }
         let events = self.write(group)?;
-        for answer in answers {
-            answer();
+        if !answers.is_empty() {
+            (self.answers)(answers);
         }
         if !events.is_empty() {
             (self.events)(events);
@@ -104,19 +112,24 @@ impl Committer {
 
     /// Works off what comes in until every sender is gone.
     pub(super) fn run(mut self, jobs: &Receiver<Job>, waiting: &AtomicUsize) -> Result<()> {
-        while let Some(first) = next_group(jobs) {
-            let (group, urgent) = first;
+        let mut is_busy = false;
+        while let Some((group, urgent)) = next_group(jobs, is_busy) {
             waiting.fetch_sub(urgent, Ordering::Relaxed);
+            is_busy = group.len() >= BUSY_JOBS;
             self.run_group(group)?;
         }
         Ok(())
     }
 }
 
-/// Takes what waits, up to [`GROUP_JOBS`]. A group of nothing but lazy work waits for company,
+/// Takes what waits, up to [`GROUP_JOBS`]. While it `is_busy`, more is on its way: waiting a moment
+/// for it costs nobody a core and spares a flush. A group of nothing but lazy work waits for company,
 /// [`LAZY_WAIT`] at the most. `None` when every sender is gone.
-fn next_group(jobs: &Receiver<Job>) -> Option<(Vec<Job>, usize)> {
+fn next_group(jobs: &Receiver<Job>, is_busy: bool) -> Option<(Vec<Job>, usize)> {
     let first = jobs.recv().ok()?;
+    if is_busy {
+        std::thread::sleep(GATHER);
+    }
     let mut urgent = usize::from(!first.lazy);
     let mut group = Vec::with_capacity(GROUP_JOBS);
     group.push(first);

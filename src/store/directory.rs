@@ -4,7 +4,7 @@
 //! of work that stages the rows. Uniqueness of uids is decided here, so no index rows for it are
 //! kept on disk: they could only ever repeat what the records say.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
 
 use super::error::{Error, Result};
@@ -46,7 +46,7 @@ impl Tenant {
 struct Maps {
     tenants: HashMap<AppId, Arc<Tenant>>,
     /// Every application that is not deleted, in the order of its organisation's ids.
-    by_org: BTreeMap<(OrgId, AppId), ()>,
+    by_org: BTreeSet<(OrgId, AppId)>,
     app_uids: HashMap<(OrgId, String), AppId>,
     owners: HashMap<EndpointId, AppId>,
     event_types: BTreeMap<(OrgId, String), Arc<EventType>>,
@@ -106,9 +106,7 @@ impl Directory {
         use std::ops::Bound::{Excluded, Included};
         let maps = self.read()?;
         let (first, last) = ((org, AppId([0; 20])), (org, AppId([255; 20])));
-        let app = |((_, id), ()): (&(OrgId, AppId), &())| {
-            maps.tenants.get(id).map(|t| Arc::clone(&t.app))
-        };
+        let app = |(_, id): &(OrgId, AppId)| maps.tenants.get(id).map(|t| Arc::clone(&t.app));
         Ok(if descending {
             let end = from.map_or(Included(last), |id| Excluded((org, id)));
             maps.by_org.range((Included(first), end)).rev().filter_map(app).take(limit).collect()
@@ -120,7 +118,7 @@ impl Directory {
 
     /// Ids of all applications that are not deleted.
     pub fn application_ids(&self) -> Result<Vec<AppId>> {
-        Ok(self.read()?.by_org.keys().map(|(_, id)| *id).collect())
+        Ok(self.read()?.by_org.iter().map(|(_, id)| *id).collect())
     }
 
     /// The event type of `org` with this name, archived or not.
@@ -136,7 +134,7 @@ impl Directory {
     }
 
     /// Puts an application in, or its new state in place of the old.
-    pub(super) fn put_application(&self, app: Arc<Application>) -> Result<()> {
+    pub(super) fn put_application(&self, app: &Arc<Application>) -> Result<()> {
         self.change(|maps| {
             if let Some(old) = maps.tenants.get(&app.id)
                 && let Some(uid) = &old.app.uid
@@ -155,10 +153,10 @@ impl Directory {
             if let Some(uid) = &app.uid {
                 maps.app_uids.insert((app.org, uid.clone()), app.id);
             }
-            maps.by_org.insert((app.org, app.id), ());
+            maps.by_org.insert((app.org, app.id));
             let tenant = match maps.tenants.get(&app.id) {
-                Some(old) => Tenant { app: Arc::clone(&app), ..Tenant::clone(old) },
-                None => Tenant::new(Arc::clone(&app)),
+                Some(old) => Tenant { app: Arc::clone(app), ..Tenant::clone(old) },
+                None => Tenant::new(Arc::clone(app)),
             };
             maps.tenants.insert(app.id, Arc::new(tenant));
         })

@@ -77,11 +77,11 @@ pub enum Error {
 }
 
 impl Error {
-    pub(super) fn io(doing: &'static str, detail: impl ToString) -> Self {
+    pub(super) fn io(doing: &'static str, detail: impl std::fmt::Display) -> Self {
         Self::Io { doing, detail: detail.to_string() }
     }
 
-    pub(super) fn corrupt(place: impl Into<String>, detail: impl ToString) -> Self {
+    pub(super) fn corrupt(place: impl Into<String>, detail: impl std::fmt::Display) -> Self {
         Self::Corrupt { place: place.into(), detail: detail.to_string() }
     }
 }

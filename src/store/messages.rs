@@ -143,7 +143,7 @@ impl Writer<'_> {
         if self.shared().directory.endpoint(endpoint)?.is_none_or(|e| e.app != app) {
             return Err(Error::NotFound("endpoint"));
         }
-        Ok(self.queue_at(endpoint, message, self.now(), 1, Trigger::Manual)?)
+        self.queue_at(endpoint, message, self.now(), 1, Trigger::Manual)
     }
 
     /// Starts the schedule anew for a delivery that is not pending. Does nothing for one that is.

@@ -76,6 +76,8 @@ pub struct Options {
     /// Whether writes go through a commit thread (the daemon) or are done on the spot (the
     /// simulator).
     pub threaded: bool,
+    /// Where the answers of a group are run; `None` = on the commit thread.
+    pub answers: Option<commit::Answers>,
 }
 
 /// Random bytes fetched at once: for 256 ids.
@@ -150,7 +152,10 @@ impl Store {
         });
         tenants::load(&shared)?;
         shared.space.look(&shared.trees);
-        let committer = Committer::new(Arc::clone(&shared), events);
+        let on_the_spot: commit::Answers =
+            Box::new(|answers| answers.into_iter().for_each(|a| a()));
+        let answers = options.answers.unwrap_or(on_the_spot);
+        let committer = Committer::new(Arc::clone(&shared), answers, events);
         let (queue, thread) = if options.threaded {
             start(committer)?
         } else {

@@ -33,7 +33,7 @@ impl Store {
         ordered: bool,
         limit: usize,
     ) -> Result<Head> {
-        let mut head = Head { rows: Vec::new(), next: None };
+        let mut found = Head { rows: Vec::new(), next: None };
         for row in self.shared.trees.tree(Tree::Queue).scan_prefix(endpoint.0) {
             let (key, value) = row?;
             let key = keys::split_queue(&key)
@@ -44,16 +44,16 @@ impl Store {
             let record: QueueRecord = records::read(Tree::Queue, &value)?;
             let row = record.into_domain(key)?;
             let may = key.due.max(row.not_before);
-            if may <= now && head.rows.len() < limit {
-                head.rows.push(row);
+            if may <= now && found.rows.len() < limit {
+                found.rows.push(row);
                 continue;
             }
-            head.next = Some(head.next.map_or(may, |next| next.min(may)));
-            if ordered || key.due > now || head.rows.len() >= limit {
+            found.next = Some(found.next.map_or(may, |next| next.min(may)));
+            if ordered || key.due > now || found.rows.len() >= limit {
                 break;
             }
         }
-        Ok(head)
+        Ok(found)
     }
 
     /// When the first row of an endpoint's queue may be tried; `None` when it is empty.

@@ -70,7 +70,7 @@ impl Writer<'_> {
         let record = super::codec::encode(&ApplicationRecord::of(&app));
         self.put(Tree::Applications, &key, record);
         let app = Arc::new(app);
-        self.shared().directory.put_application(Arc::clone(&app))?;
+        self.shared().directory.put_application(&app)?;
         Ok(app)
     }
 
@@ -99,7 +99,7 @@ impl Writer<'_> {
         self.put(Tree::Endpoints, &key, record);
         if endpoint.is_active() {
             // Whoever enables it again starts with a clean slate.
-            self.forget_failing(endpoint.id)?;
+            self.forget_failing(endpoint.id);
         }
         self.events().changed.push(endpoint.id);
         let endpoint = Arc::new(endpoint);
@@ -130,7 +130,7 @@ pub(super) fn load(shared: &Shared) -> Result<()> {
         let (key, value) = row?;
         let (org, id) = keys::split_pair(&key).ok_or_else(|| damaged(Tree::Applications))?;
         let record: ApplicationRecord = records::read(Tree::Applications, &value)?;
-        shared.directory.put_application(Arc::new(record.into_domain(OrgId(org), AppId(id))))?;
+        shared.directory.put_application(&Arc::new(record.into_domain(OrgId(org), AppId(id))))?;
     }
     for row in shared.trees.tree(Tree::Endpoints) {
         let (key, value) = row?;

@@ -24,44 +24,44 @@ macro_rules! trees {
 }
 
 trees! {
-    /// name → schema version and the like.
+    /// `name` → schema version and the like.
     Meta = "meta",
-    /// org_id‖app_id → application.
+    /// `org_id‖app_id` → application.
     Applications = "applications",
-    /// app_id‖endpoint_id → endpoint.
+    /// `app_id‖endpoint_id` → endpoint.
     Endpoints = "endpoints",
-    /// endpoint_id → since when it has been failing; absent while it is well.
+    /// `endpoint_id` → since when it has been failing; absent while it is well.
     EndpointHealth = "endpoint_health",
-    /// org_id‖name → event type.
+    /// `org_id‖name` → event type.
     EventTypes = "event_types",
-    /// app_id‖message_id → header, and the payload behind it when small.
+    /// `app_id‖message_id` → header, and the payload behind it when small.
     Messages = "messages",
-    /// message_id‖chunk → raw bytes of a larger payload.
+    /// `message_id‖chunk` → raw bytes of a larger payload.
     Payloads = "payloads",
-    /// message_id‖chunk → endpoint ids, when there are too many for the header.
+    /// `message_id‖chunk` → endpoint ids, when there are too many for the header.
     MessageEndpoints = "message_endpoints",
-    /// expires_at‖app_id‖message_id → nothing; only payloads that go before their message does.
+    /// `expires_at‖app_id‖message_id` → nothing; only payloads that go before their message does.
     PayloadExpiry = "payload_expiry",
-    /// app_id‖eventId → message_id.
+    /// `app_id‖eventId` → message id.
     EventIds = "event_ids",
-    /// bucket‖hash → fingerprint, stored answer, expires_at.
+    /// `bucket‖hash` → fingerprint, stored answer, when it expires.
     Idempotency = "idempotency",
-    /// message_id‖endpoint_id → state; first written when an attempt is recorded.
+    /// `message_id‖endpoint_id` → state; first written when an attempt is recorded.
     Deliveries = "deliveries",
-    /// endpoint_id‖due_at‖message_id → attempt number, trigger.
+    /// `endpoint_id‖due_at‖message_id` → attempt number, trigger.
     Queue = "queue",
-    /// endpoint_id‖attempt_id → attempt, and its response behind it.
+    /// `endpoint_id‖attempt_id` → attempt, and its response behind it.
     Attempts = "attempts",
-    /// message_id‖attempt_id → endpoint_id.
+    /// `message_id‖attempt_id` → endpoint id.
     AttemptsByMessage = "attempts_by_message",
-    /// attempt_id‖chunk → raw bytes of a larger response.
+    /// `attempt_id‖chunk` → raw bytes of a larger response.
     Responses = "responses",
 }
 
 /// The open trees, and what makes a flush last.
 pub(super) struct Trees {
     db: sled::Db,
-    trees: Vec<sled::Tree>,
+    handles: Vec<sled::Tree>,
     barrier: Barrier,
     path: PathBuf,
 }
@@ -81,20 +81,20 @@ impl Trees {
             })?;
         }
         let db = open_sled(path, cache)?;
-        let mut trees = Vec::with_capacity(Tree::ALL.len());
+        let mut handles = Vec::with_capacity(Tree::ALL.len());
         for tree in Tree::ALL {
-            trees.push(db.open_tree(tree.name())?);
+            handles.push(db.open_tree(tree.name())?);
         }
         db.flush()?;
         let barrier = Barrier::open(path, sync)?;
         barrier.make_files_last(path)?;
-        Ok(Self { db, trees, barrier, path: path.to_path_buf() })
+        Ok(Self { db, handles, barrier, path: path.to_path_buf() })
     }
 
     /// One table.
     pub(super) fn tree(&self, tree: Tree) -> &sled::Tree {
         #[expect(clippy::indexing_slicing, reason = "opened from Tree::ALL, in its order")]
-        &self.trees[tree as usize]
+        &self.handles[tree as usize]
     }
 
     /// Makes all that was written last: on disk, whatever is killed and whenever the power goes
@@ -127,10 +127,10 @@ fn open_sled(path: &Path, cache: u64) -> Result<sled::Db> {
 }
 
 fn open_error(path: &Path, err: &sled::Error) -> Error {
-    match err {
-        sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => {
-            Error::Locked(path.to_path_buf())
-        }
-        other => Error::io("opening it", format!("{}: {other}", path.display())),
+    if let sled::Error::Io(io) = err
+        && io.to_string().contains("could not acquire lock")
+    {
+        return Error::Locked(path.to_path_buf());
     }
+    Error::io("opening it", format!("{}: {err}", path.display()))
 }

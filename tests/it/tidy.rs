@@ -22,7 +22,7 @@ const MODULES: [(&str, &[&str]); 13] = [
     ("delivery", &["model", "signature"]),
     ("scheduler", &["model", "store", "delivery"]),
     ("inbound", &["model", "store", "signature"]),
-    ("api", &["model", "store", "scheduler", "inbound"]),
+    ("api", &["model", "store", "delivery", "scheduler", "inbound"]),
     ("console", &["model", "store", "scheduler", "inbound", "api"]),
     (
         "daemon",
@@ -70,7 +70,7 @@ const HOMES: [(&str, &[&str]); 11] = [
     ("hyper", SERVERS),
     ("hyper_util", SERVERS),
     ("hmac", &["src/signature/", "src/api/auth"]),
-    ("sha2", &["src/signature/", "src/api/auth"]),
+    ("sha2", &["src/signature/", "src/api/auth", "src/api/idempotency.rs"]),
     ("notify", &["src/config/"]),
     ("clap", &["src/cli/"]),
 ];

@@ -133,7 +133,7 @@ impl Disk {
     /// Takes the record that stands at this place of the trace.
     pub fn see(&mut self, place: u64, record: &Record) -> Result<(), String> {
         match (record.kind, record.end) {
-            (Kind::Open | Kind::Mkdir | Kind::Unlink | Kind::Rename, false) => {
+            (Kind::Open | Kind::Mkdir | Kind::Unlink | Kind::Rename | Kind::Link, false) => {
                 self.begin_name(place, record);
             }
             (Kind::Open, true) => self.opened(place, record)?,
@@ -305,11 +305,17 @@ impl Disk {
 
     fn naming(&mut self, record: &Record) -> Result<Naming, String> {
         let text = record.text();
-        if record.kind == Kind::Rename {
-            let (from, to) = text.split_once('\n').ok_or("a rename without two names")?;
+        if matches!(record.kind, Kind::Rename | Kind::Link) {
+            let (from, to) = text.split_once('\n').ok_or("a rename or link without two names")?;
             let (from, to) = (self.name(from)?, self.name(to)?);
-            let node = self.now.get(&from).ok_or_else(|| unseen(&format!("{text}: never made")))?;
-            return Ok(Naming::Move { node: *node, from, to });
+            let node =
+                *self.now.get(&from).ok_or_else(|| unseen(&format!("{text}: never made")))?;
+            let is_link = record.kind == Kind::Link;
+            return Ok(if is_link {
+                Naming::Set(to, node)
+            } else {
+                Naming::Move { node, from, to }
+            });
         }
         let name = self.name(&text)?;
         if record.kind == Kind::Unlink {

@@ -1,6 +1,8 @@
 //! Images of the disk: decides what of the things that are not durable is there, and writes the
 //! outcome into a folder. `disk.rs` says what is durable.
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Change, Node, Op};
@@ -50,7 +52,13 @@ pub fn write_out(files: &Files, root: &Path) -> std::io::Result<()> {
     for (path, entry) in files {
         match &entry.bytes {
             None => std::fs::create_dir(root.join(path))?,
-            Some(bytes) => std::fs::write(root.join(path), bytes)?,
+            // Modes are not part of the model; the secret's file must not be open to others.
+            Some(bytes) => {
+                let mut private = std::fs::OpenOptions::new();
+                let mut file =
+                    private.write(true).create_new(true).mode(0o600).open(root.join(path))?;
+                file.write_all(bytes)?;
+            }
         }
     }
     Ok(())

@@ -35,7 +35,7 @@ _Static_assert(sizeof(long) == 8, "offsets are passed in one register: 64-bit sy
 /* Keep in step with `Kind` in trace.rs. */
 enum kind {
     K_OPEN = 1, K_CLOSE, K_DUP, K_WRITE, K_TRUNCATE, K_SYNC, K_SYNC_RANGE,
-    K_RENAME, K_UNLINK, K_MKDIR, K_ANSWER, K_REQUEST, K_UNKNOWN
+    K_RENAME, K_LINK, K_UNLINK, K_MKDIR, K_ANSWER, K_REQUEST, K_UNKNOWN
 };
 enum phase { BEGIN = 0, END = 1 };
 
@@ -287,12 +287,18 @@ int mkdirat(int dir, const char *path, mode_t mode) {
 int mkdir(const char *path, mode_t mode) { return mkdirat(AT_FDCWD, path, mode); }
 
 static int do_link(int from_dir, const char *from, int to_dir, const char *to, int flags) {
-    char full[PATH_MAX];
-    if (below_root(to_dir, to, full)) {
-        struct header h = {.kind = K_UNKNOWN, .call = next_call()};
-        put_text(&h, full);
-    }
-    return (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
+    char both[2 * PATH_MAX], second[PATH_MAX];
+    int inside = below_root(from_dir, from, both);
+    inside |= 2 * below_root(to_dir, to, second);
+    if (!inside) return (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
+    pthread_mutex_lock(&names);
+    struct header h = {.kind = inside == 3 && !flags ? K_LINK : K_UNKNOWN, .call = next_call()};
+    strcat(strcat(both, "\n"), second);
+    put_text(&h, both);
+    int got = (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
+    put_end(h.kind, h.call, -1, got);
+    pthread_mutex_unlock(&names);
+    return got;
 }
 int link(const char *from, const char *to) { return do_link(AT_FDCWD, from, AT_FDCWD, to, 0); }
 int linkat(int a, const char *from, int b, const char *to, int flags) { return do_link(a, from, b, to, flags); }

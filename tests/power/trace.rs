@@ -22,6 +22,7 @@ pub enum Kind {
     Sync,
     SyncRange,
     Rename,
+    Link,
     Unlink,
     Mkdir,
     Answer,
@@ -29,7 +30,7 @@ pub enum Kind {
     Unknown,
 }
 
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 14] = [
     Kind::Open,
     Kind::Close,
     Kind::Dup,
@@ -38,6 +39,7 @@ const KINDS: [Kind; 13] = [
     Kind::Sync,
     Kind::SyncRange,
     Kind::Rename,
+    Kind::Link,
     Kind::Unlink,
     Kind::Mkdir,
     Kind::Answer,
@@ -63,9 +65,9 @@ pub struct Record {
 impl Record {
     /// Whether a file or a name begins to change here.
     pub fn changes_something(&self) -> bool {
-        let changes =
-            [Kind::Open, Kind::Write, Kind::Truncate, Kind::Rename, Kind::Unlink, Kind::Mkdir];
-        !self.end && changes.contains(&self.kind)
+        let names = [Kind::Rename, Kind::Link, Kind::Unlink, Kind::Mkdir];
+        let contents = [Kind::Open, Kind::Write, Kind::Truncate];
+        !self.end && (names.contains(&self.kind) || contents.contains(&self.kind))
     }
 
     pub fn text(&self) -> String {

@@ -101,6 +101,7 @@ impl House {
             clock: Arc::new(SystemClock),
             entropy: Box::new(|buffer| getrandom::fill(buffer).unwrap()),
             threaded: true,
+            answers: None,
         };
         let store = Arc::new(Store::open(options, Box::new(drop)).unwrap());
         let mut settings = ApiSettings {
@@ -219,7 +220,7 @@ impl House {
             gone: false,
             blames_endpoint: row.trigger == Trigger::Scheduled,
         };
-        let id = self.api.store.write_and_wait(move |writer| writer.record(result)).unwrap();
+        let id = self.api.store.write_and_wait(move |writer| writer.record(&result)).unwrap();
         id.to_string()
     }
 }
