@@ -155,7 +155,7 @@ impl Capability {
     fn for_request(request: &Request) -> Self {
         // Decoded as the router decodes them, so that no spelling of a path goes round this.
         let segments = request.segments();
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         let (method, rest) = (request.method.as_str(), segments.get(2..).unwrap_or_default());
         match (method, rest) {
             ("GET" | "HEAD", ["app", _, "endpoint", _, "secret"]) => Self::ViewEndpointSecret,

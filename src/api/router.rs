@@ -47,7 +47,7 @@ fn request_id() -> String {
 
 async fn route(api: &Arc<Api>, request: Request) -> Answer {
     let segments = request.segments();
-    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
     match (&request.method, segments.as_slice()) {
         (&Method::POST, ["api", "v1", "app", app, "msg"]) => {
             message::create(api, &request, app).await

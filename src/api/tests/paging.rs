@@ -16,6 +16,18 @@ fn walk(house: &House, path: &str, limit: usize) -> Vec<Value> {
     pages
 }
 
+/// From the last page back to the first, each by the `prevIterator` of the one before.
+fn walk_back(house: &House, path: &str, pages: &[Value]) {
+    let mut page = pages.last().unwrap().clone();
+    for expected in pages.iter().rev().skip(1) {
+        let back = page["prevIterator"].as_str().expect("a page before this one").to_owned();
+        page = house.get(&format!("{path}&iterator={back}")).is(200);
+        assert_eq!(ids(&page), ids(expected), "{path} back");
+        assert_eq!(page["done"], json!(false), "there is a page behind this one");
+    }
+    assert!(page.get("prevIterator").is_none_or(Value::is_null), "{path}: {page}");
+}
+
 fn check(house: &House, path: &str, expected: &[String]) {
     let join = if path.contains('?') { '&' } else { '?' };
     for limit in [1, 2, 3, expected.len(), expected.len() + 1] {
@@ -30,6 +42,7 @@ fn check(house: &House, path: &str, expected: &[String]) {
             let again = house.get(&format!("{path}{join}limit={limit}&iterator={back}")).is(200);
             assert_eq!(ids(&again), ids(&pair[0]), "{path} limit {limit} back");
         }
+        walk_back(house, &format!("{path}{join}limit={limit}"), &pages);
     }
 }
 
