@@ -70,6 +70,8 @@ pub struct Delivery {
     /// The due time in its queue row's key, while pending. The same as `next_due`, but for an
     /// ordered endpoint, where a delivery keeps its place while it waits.
     pub queued_due: Option<Timestamp>,
+    /// The first attempt there ever was.
+    pub first_attempt: Option<AttemptId>,
     /// The latest attempt.
     pub last_attempt: Option<AttemptId>,
     /// When the state was last changed.

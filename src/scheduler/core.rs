@@ -306,6 +306,7 @@ impl State {
 
     /// Puts a lane where it belongs after it changed: into the round, among the wake-ups, or out.
     pub(super) fn settle(&mut self, now: Timestamp, id: EndpointId) {
+        let room = self.has_room();
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let gated = lane.blocked_until.is_some_and(|until| until > now)
             || lane.breaker.next_probe().is_some_and(|probe| probe > now);
@@ -313,7 +314,7 @@ impl State {
             && !gated
             && !lane.loading
             && !lane.is_awaiting_record()
-            && lane.running < lane.allowed(self.limits.per_endpoint);
+            && lane.running < lane.allowed(self.limits.per_endpoint, room);
         if ready && !lane.in_round {
             lane.in_round = true;
             self.round.push_back(id);
@@ -331,6 +332,11 @@ impl State {
         if lane.is_idle() && !lane.in_round {
             self.lanes.remove(&id);
         }
+    }
+
+    /// Whether there are threads enough for endpoints to be given something ahead.
+    fn has_room(&self) -> bool {
+        self.in_flight < self.limits.max_in_flight / 2
     }
 
     /// A place in the slow lane is free again.
@@ -351,6 +357,7 @@ impl State {
 
     /// Gives a lane its turn. `true` when it started something.
     fn run_one(&mut self, now: Timestamp, id: EndpointId, out: &mut Vec<Command>) -> bool {
+        let room = self.has_room();
         let slow_full = self.slow_in_flight >= (self.limits.max_in_flight / 4).max(1);
         let Some(lane) = self.lanes.get_mut(&id) else { return false };
         lane.in_round = false;
@@ -358,7 +365,7 @@ impl State {
             self.settle(now, id);
             return false;
         }
-        if lane.running >= lane.allowed(self.limits.per_endpoint) {
+        if lane.running >= lane.allowed(self.limits.per_endpoint, room) {
             // Whatever finishes puts it back.
             return false;
         }

@@ -18,6 +18,9 @@ use crate::model::message::Message;
 /// Rows of one endpoint kept in memory.
 pub const LANE_BUFFER: usize = 64;
 
+/// Attempts that may wait for a thread that is busy with the same endpoint.
+pub const AHEAD: usize = 16;
+
 /// What is sent, when it is at hand already.
 pub type Content = (Arc<Message>, Bytes);
 
@@ -102,9 +105,15 @@ impl Lane {
         self.endpoint.is_active() && (!self.buffer.is_empty() || self.is_spilled(now))
     }
 
-    /// Attempts it may have running at `now`, of the `most` that any endpoint may.
-    pub(super) fn allowed(&self, most: usize) -> usize {
-        if self.breaker.is_paused() || self.endpoint.ordered { 1 } else { most }
+    /// Attempts it may have handed out, of the `most` that any endpoint may have running. A healthy
+    /// one gets some more ahead, for threads that are done to go on with, while there is `room`.
+    pub(super) fn allowed(&self, most: usize, room: bool) -> usize {
+        if self.breaker.is_paused() || self.endpoint.ordered {
+            return 1;
+        }
+        let is_healthy = self.breaker.is_quiet() && !self.slow && self.network_since.is_none();
+        let ahead = if room && is_healthy { most.min(AHEAD) } else { 0 };
+        most + ahead
     }
 
     /// An ordered endpoint waits until the attempt before is recorded, not only made.

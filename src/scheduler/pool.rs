@@ -4,6 +4,8 @@
 //! Idle threads stand in a stack, so that the busy ones stay busy and the rest can go. Each has a
 //! slot of its own: nobody spins or fights over one queue.
 
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -15,35 +17,60 @@ pub const IDLE: Duration = Duration::from_secs(30);
 /// address space at the default.
 const STACK: usize = 256 * 1024;
 
-struct Slot<J> {
-    job: Mutex<Option<J>>,
+struct Slot<K, J> {
+    job: Mutex<Option<(K, J)>>,
     filled: Condvar,
 }
 
-struct Inner<J> {
-    state: Mutex<PoolState<J>>,
+struct Inner<K, J> {
+    state: Mutex<PoolState<K, J>>,
     run: Box<dyn Fn(J) + Send + Sync>,
 }
 
-struct PoolState<J> {
-    idle: Vec<Arc<Slot<J>>>,
+struct PoolState<K, J> {
+    idle: Vec<Arc<Slot<K, J>>>,
     threads: Vec<(usize, JoinHandle<()>)>,
+    /// How many threads work for a key.
+    active: HashMap<K, usize>,
+    /// What those threads do next.
+    ahead: HashMap<K, VecDeque<J>>,
     alive: usize,
     next_number: usize,
     closed: bool,
 }
 
-/// Runs jobs, each on a thread of its own.
-pub struct Pool<J> {
-    inner: Arc<Inner<J>>,
+impl<K: Hash + Eq + Copy, J> PoolState<K, J> {
+    /// A job for `key` is done: the next one that waits for the same key, or one thread less for it.
+    fn follow_up(&mut self, key: K) -> Option<J> {
+        if let Some(waiting) = self.ahead.get_mut(&key) {
+            if let Some(job) = waiting.pop_front() {
+                return Some(job);
+            }
+            self.ahead.remove(&key);
+        }
+        if let Some(active) = self.active.get_mut(&key) {
+            *active -= 1;
+            if *active == 0 {
+                self.active.remove(&key);
+            }
+        }
+        None
+    }
 }
 
-impl<J: Send + 'static> Pool<J> {
+/// Runs jobs, each on a thread of its own.
+pub struct Pool<K, J> {
+    inner: Arc<Inner<K, J>>,
+}
+
+impl<K: Hash + Eq + Copy + Send + 'static, J: Send + 'static> Pool<K, J> {
     /// A pool without threads; `run` does one job and must not panic.
     pub fn new(run: impl Fn(J) + Send + Sync + 'static) -> Self {
         let state = PoolState {
             idle: Vec::new(),
             threads: Vec::new(),
+            active: HashMap::new(),
+            ahead: HashMap::new(),
             alive: 0,
             next_number: 0,
             closed: false,
@@ -51,20 +78,35 @@ impl<J: Send + 'static> Pool<J> {
         Self { inner: Arc::new(Inner { state: Mutex::new(state), run: Box::new(run) }) }
     }
 
-    /// Hands a job to an idle thread or to a new one. The caller keeps count: there are never
-    /// more threads than jobs at the busiest moment.
+    /// Hands a job to an idle thread or to a new one. When `most` threads work for `key` already,
+    /// it waits for the first of them to be done, which then goes on with it without having slept.
     ///
     /// Errors: the system gave no thread; the job comes back.
-    pub fn run(&self, job: J) -> Result<(), (J, std::io::Error)> {
+    pub fn run(&self, key: K, most: usize, job: J) -> Result<(), (J, std::io::Error)> {
         let mut state = lock(&self.inner.state);
+        let active = state.active.entry(key).or_default();
+        if *active >= most {
+            state.ahead.entry(key).or_default().push_back(job);
+            return Ok(());
+        }
+        *active += 1;
         if let Some(slot) = state.idle.pop() {
-            *lock(&slot.job) = Some(job);
+            *lock(&slot.job) = Some((key, job));
             drop(state);
             slot.filled.notify_one();
             return Ok(());
         }
+        self.start(&mut state, key, job)
+    }
+
+    fn start(
+        &self,
+        state: &mut PoolState<K, J>,
+        key: K,
+        job: J,
+    ) -> Result<(), (J, std::io::Error)> {
         let number = state.next_number;
-        let slot = Arc::new(Slot { job: Mutex::new(Some(job)), filled: Condvar::new() });
+        let slot = Arc::new(Slot { job: Mutex::new(Some((key, job))), filled: Condvar::new() });
         let (inner, mine) = (Arc::clone(&self.inner), Arc::clone(&slot));
         let thread = Builder::new()
             .name(format!("deliver-{number:03}"))
@@ -77,10 +119,11 @@ impl<J: Send + 'static> Pool<J> {
                 state.next_number = (number + 1) % 1000;
                 Ok(())
             }
-            Err(err) => match lock(&slot.job).take() {
-                Some(job) => Err((job, err)),
-                None => Ok(()),
-            },
+            Err(err) => {
+                state.follow_up(key);
+                let job = lock(&slot.job).take();
+                job.map_or(Ok(()), |(_, job)| Err((job, err)))
+            }
         }
     }
 
@@ -99,9 +142,20 @@ impl<J: Send + 'static> Pool<J> {
     }
 }
 
-fn work<J>(inner: &Inner<J>, slot: &Arc<Slot<J>>, number: usize) {
-    while let Some(job) = next(inner, slot) {
+fn work<K: Hash + Eq + Copy, J>(inner: &Inner<K, J>, slot: &Arc<Slot<K, J>>, number: usize) {
+    let mut next = lock(&slot.job).take();
+    while let Some((key, job)) = next {
         (inner.run)(job);
+        let mut state = lock(&inner.state);
+        next = state.follow_up(key).map(|job| (key, job));
+        if next.is_none() {
+            if state.closed {
+                break;
+            }
+            state.idle.push(Arc::clone(slot));
+            drop(state);
+            next = wait(inner, slot);
+        }
     }
     let mut state = lock(&inner.state);
     state.alive -= 1;
@@ -109,17 +163,7 @@ fn work<J>(inner: &Inner<J>, slot: &Arc<Slot<J>>, number: usize) {
 }
 
 /// Waits for a job; `None` when it is time to go.
-fn next<J>(inner: &Inner<J>, slot: &Arc<Slot<J>>) -> Option<J> {
-    if let Some(job) = lock(&slot.job).take() {
-        return Some(job);
-    }
-    {
-        let mut state = lock(&inner.state);
-        if state.closed {
-            return None;
-        }
-        state.idle.push(Arc::clone(slot));
-    }
+fn wait<K, J>(inner: &Inner<K, J>, slot: &Arc<Slot<K, J>>) -> Option<(K, J)> {
     let deadline = Instant::now() + IDLE;
     let mut job = lock(&slot.job);
     while job.is_none() {
@@ -141,7 +185,7 @@ fn next<J>(inner: &Inner<J>, slot: &Arc<Slot<J>>) -> Option<J> {
 
 /// Takes an idle thread off the stack when its time is over or the pool is closed. `false` when
 /// it is to go on waiting: not yet, or a job is just being handed to it.
-fn is_leaving<J>(inner: &Inner<J>, slot: &Arc<Slot<J>>, expired: bool) -> bool {
+fn is_leaving<K, J>(inner: &Inner<K, J>, slot: &Arc<Slot<K, J>>, expired: bool) -> bool {
     let mut state = lock(&inner.state);
     let before = state.idle.len();
     if expired {
@@ -172,7 +216,7 @@ mod tests {
         let gates: Vec<_> = (0..3)
             .map(|_| {
                 let (open, gate) = mpsc::channel();
-                assert!(pool.run(gate).is_ok());
+                assert!(pool.run(1, 8, gate).is_ok());
                 open
             })
             .collect();
@@ -186,10 +230,34 @@ mod tests {
             std::thread::yield_now();
         }
         let (open, gate) = mpsc::channel();
-        assert!(pool.run(gate).is_ok());
+        assert!(pool.run(1, 8, gate).is_ok());
         open.send(()).unwrap();
         seen.recv_timeout(LIMIT).unwrap();
         assert_eq!(pool.threads(), 3, "no fourth thread");
+        pool.close();
+    }
+
+    #[test]
+    fn what_is_over_the_limit_of_its_key_follows_on_the_same_thread() {
+        let (done, seen) = mpsc::channel();
+        let pool = Pool::new(move |(n, gate): (u32, mpsc::Receiver<()>)| {
+            gate.recv().unwrap();
+            done.send((n, std::thread::current().name().map(str::to_owned))).unwrap();
+        });
+        let start = |key: u8, n| {
+            let (open, gate) = mpsc::channel();
+            assert!(pool.run(key, 1, (n, gate)).is_ok());
+            open
+        };
+        let (first, second, other) = (start(1, 1), start(1, 2), start(2, 3));
+        assert_eq!(pool.threads(), 2, "one for each key");
+        second.send(()).unwrap();
+        other.send(()).unwrap();
+        assert_eq!(seen.recv_timeout(LIMIT).unwrap().0, 3, "another key does not wait");
+        first.send(()).unwrap();
+        let names: Vec<_> = (0..2).map(|_| seen.recv_timeout(LIMIT).unwrap()).collect();
+        let name = Some("deliver-000".to_owned());
+        assert_eq!(names, [(1, name.clone()), (2, name)]);
         pool.close();
     }
 }

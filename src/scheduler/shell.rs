@@ -21,6 +21,11 @@ use crate::store::{Error, Result, Store, spine};
 /// keep receivers waiting.
 const BUNCH: usize = 256;
 
+/// After a bunch of so many more is on its way.
+const BUSY: usize = 6;
+/// While busy, so long is waited for more: threads have something ahead, and every wake-up costs.
+const GATHER: Duration = Duration::from_micros(150);
+
 /// What reaches the scheduler's thread.
 #[derive(Debug)]
 pub enum Input {
@@ -113,6 +118,7 @@ impl Scheduler {
         let pool =
             Pool::new(move |(task, endpoint): (Task, SharedEndpoint)| worker.run(task, endpoint));
         let shell = Shell {
+            per_endpoint: settings.limits.per_endpoint,
             state: State::new(settings.limits),
             time: SteadyTime::new(settings.clock),
             store,
@@ -153,7 +159,9 @@ struct Shell {
     state: State,
     time: SteadyTime,
     store: Arc<Store>,
-    pool: Pool<(Task, SharedEndpoint)>,
+    pool: Pool<EndpointId, (Task, SharedEndpoint)>,
+    /// Attempts running at once for one endpoint.
+    per_endpoint: usize,
     board: Arc<Board>,
     sender: Sender<Input>,
 }
@@ -162,9 +170,13 @@ impl Shell {
     fn run(mut self, inputs: &Receiver<Input>) -> Result<()> {
         self.load()?;
         let mut commands = Vec::new();
+        let mut taken = 0;
         loop {
             let now = self.time.now();
             self.decide(now, &mut commands)?;
+            if taken >= BUSY {
+                std::thread::sleep(GATHER);
+            }
             self.board.change(|counts| {
                 counts.in_flight = self.state.in_flight();
                 counts.settled = self.state.is_settled();
@@ -175,32 +187,33 @@ impl Shell {
                 Ok(Input::Event(event)) => {
                     let now = self.time.now();
                     self.state.step(now, event, &mut commands);
-                    if self.take_more(now, inputs, &mut commands) {
-                        break;
+                    match self.take_more(now, inputs, &mut commands) {
+                        Some(more) => taken = more,
+                        None => break,
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => taken = 0,
             }
         }
         self.pool.close();
         Ok(())
     }
 
-    /// Takes in what waits already. `true` when the end was among it.
+    /// Takes in what waits already, and says how much. `None` when the end was among it.
     fn take_more(
         &mut self,
         now: Timestamp,
         inputs: &Receiver<Input>,
         commands: &mut Vec<Command>,
-    ) -> bool {
-        for _ in 0..BUNCH {
+    ) -> Option<usize> {
+        for taken in 0..BUNCH {
             match inputs.try_recv() {
                 Ok(Input::Event(event)) => self.state.step(now, event, commands),
-                Ok(Input::End) => return true,
-                Err(_) => return false,
+                Ok(Input::End) => return None,
+                Err(_) => return Some(taken),
             }
         }
-        false
+        Some(BUNCH)
     }
 
     /// The head of every endpoint's queue.
@@ -278,7 +291,8 @@ impl Shell {
     /// Hands an attempt to a thread. When the system has no thread for it, it is made to look like
     /// a failure of ours: it is tried again by the schedule.
     fn start_attempt(&self, task: Task, endpoint: SharedEndpoint) {
-        let Err(((task, endpoint), err)) = self.pool.run((task, endpoint)) else { return };
+        let started = self.pool.run(endpoint.id, self.per_endpoint, (task, endpoint));
+        let Err(((task, endpoint), err)) = started else { return };
         tracing::error!(%err, "no thread for an attempt");
         let failure = crate::model::outcome::Failure::Internal { detail: err.to_string() };
         let finished = super::core::Finished {

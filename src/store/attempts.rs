@@ -55,6 +55,8 @@ impl Writer<'_> {
         let mut next = None;
         if still_queued {
             next = self.move_on(result, attempt)?;
+        } else {
+            self.index_attempt(&key, attempt);
         }
         self.note_health(result)?;
         self.events().recorded.push(Recorded { key, next });
@@ -78,9 +80,14 @@ impl Writer<'_> {
             failure_code: result.failure_code.to_owned(),
         };
         self.write_attempt(&attempt, &result.response);
-        let index = keys::attempt_of_message(key.message, attempt.id);
-        self.put(Tree::AttemptsByMessage, &index, &key.endpoint.0);
         attempt.id
+    }
+
+    /// A delivery's first attempt is found by the delivery's own row, the others by this one: most
+    /// deliveries need one attempt, and rows are what a message costs.
+    fn index_attempt(&mut self, key: &QueueKey, attempt: AttemptId) {
+        let index = keys::attempt_of_message(key.message, attempt);
+        self.put(Tree::AttemptsByMessage, &index, &key.endpoint.0);
     }
 
     /// Writes an attempt's row, and its response behind it or in chunks.
@@ -106,6 +113,10 @@ impl Writer<'_> {
             Some(delivery) => delivery,
             None => untried(key, result.row.trigger, self.now()),
         };
+        match delivery.first_attempt {
+            None => delivery.first_attempt = Some(attempt),
+            Some(_) => self.index_attempt(&key, attempt),
+        }
         delivery.last_attempt = Some(attempt);
         delivery.updated_at = self.now();
         let next = match result.verdict {
@@ -293,6 +304,7 @@ fn untried(key: QueueKey, trigger: Trigger, now: Timestamp) -> Delivery {
         attempts: 0,
         next_due: scheduled,
         queued_due: scheduled,
+        first_attempt: None,
         last_attempt: None,
         updated_at: now,
     }

@@ -158,8 +158,11 @@ impl Store {
             let id = crate::model::id::AttemptId(attempt);
             let found = record.into_domain(EndpointId(endpoint), id, Vec::new())?;
             let index = keys::attempt_of_message(found.message, id);
-            if !self.has(Tree::AttemptsByMessage, &index)? {
-                report.fault(format!("attempt {id} is not found by its message"));
+            let is_first = self
+                .delivery(found.message, found.endpoint)?
+                .is_some_and(|delivery| delivery.first_attempt == Some(id));
+            if is_first == self.has(Tree::AttemptsByMessage, &index)? {
+                report.fault(format!("attempt {id} is not found by its message, or twice"));
             }
             Ok(())
         })?;

@@ -138,8 +138,12 @@ impl Writer<'_> {
         let Some(message) = self.message(app, id)? else { return Ok(()) };
         // A replay may have added endpoints the message was not scheduled for at first.
         let mut endpoints = message.endpoints.clone();
+        let mut attempts = Vec::new();
         for (key, _) in self.scan(Tree::Deliveries, &id.0, usize::MAX)? {
-            endpoints.extend(keys::split_pair(&key).map(|(_, endpoint)| EndpointId(endpoint)));
+            let Some((_, endpoint)) = keys::split_pair(&key) else { continue };
+            endpoints.push(EndpointId(endpoint));
+            let delivery = self.delivery(id, EndpointId(endpoint))?;
+            attempts.extend(delivery.and_then(|d| Some((endpoint, d.first_attempt?.0))));
         }
         endpoints.sort_unstable();
         endpoints.dedup();
@@ -152,10 +156,13 @@ impl Writer<'_> {
         for (key, endpoint) in self.scan(Tree::AttemptsByMessage, &id.0, usize::MAX)? {
             let pair = keys::split_pair(&key);
             if let (Some((_, attempt)), Ok(endpoint)) = (pair, endpoint.as_ref().try_into()) {
-                self.remove(Tree::Attempts, &keys::pair(&endpoint, &attempt));
-                self.remove_prefix(Tree::Responses, &attempt)?;
+                attempts.push((endpoint, attempt));
             }
             self.remove(Tree::AttemptsByMessage, &key);
+        }
+        for (endpoint, attempt) in attempts {
+            self.remove(Tree::Attempts, &keys::pair(&endpoint, &attempt));
+            self.remove_prefix(Tree::Responses, &attempt)?;
         }
         self.remove_prefix(Tree::Deliveries, &id.0)?;
         self.remove_prefix(Tree::Payloads, &id.0)?;

@@ -154,7 +154,8 @@ impl Writer<'_> {
             return Ok(false);
         }
         let key = self.queue_at(endpoint, message.id, self.now(), 1, Trigger::Scheduled)?;
-        let last_attempt = old.and_then(|d| d.last_attempt);
+        let (first_attempt, last_attempt) =
+            old.map_or((None, None), |d| (d.first_attempt, d.last_attempt));
         self.put_delivery(&Delivery {
             message: message.id,
             endpoint,
@@ -162,6 +163,7 @@ impl Writer<'_> {
             attempts: 0,
             next_due: Some(key.due),
             queued_due: Some(key.due),
+            first_attempt,
             last_attempt,
             updated_at: self.now(),
         });
@@ -200,6 +202,7 @@ impl Writer<'_> {
             attempts: old.as_ref().map_or(0, |d| d.attempts),
             next_due: None,
             queued_due: None,
+            first_attempt: old.as_ref().and_then(|d| d.first_attempt),
             last_attempt: old.and_then(|d| d.last_attempt),
             updated_at: self.now(),
         });

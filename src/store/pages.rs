@@ -182,17 +182,47 @@ impl Store {
         range: &Range,
         wanted: impl Fn(&Attempt) -> Result<bool>,
     ) -> Result<Page<Attempt>> {
-        self.page(Tree::AttemptsByMessage, &message.0, range, |id, row| {
-            let endpoint: [u8; ID_BYTES] = row
-                .try_into()
-                .map_err(|_| Error::corrupt("attempts_by_message", "not an endpoint id"))?;
-            // The response may just have been removed with its message: then it is not listed.
-            let attempt = self.attempt(EndpointId(endpoint), AttemptId(id))?;
-            match attempt {
-                Some(attempt) if wanted(&attempt)? => Ok(Some(attempt)),
-                _ => Ok(None),
+        let mut found = self.attempts_of_message(message)?;
+        found.retain(|(id, _)| {
+            range.after.is_none_or(|after| id.0 > after)
+                && range.before.is_none_or(|before| id.0 < before)
+        });
+        if range.descending {
+            found.reverse();
+        }
+        let mut page = Page { rows: Vec::new(), more: None };
+        let mut last = None;
+        for (id, endpoint) in found {
+            // It may just have been removed with its message: then it is not listed.
+            let Some(attempt) = self.attempt(endpoint, id)? else { continue };
+            if !wanted(&attempt)? {
+                continue;
             }
-        })
+            if page.rows.len() >= range.limit {
+                page.more = last;
+                break;
+            }
+            last = Some(id.0);
+            page.rows.push(attempt);
+        }
+        Ok(page)
+    }
+
+    /// Every attempt made for a message and the endpoint it went to, oldest first. As many as its
+    /// endpoints have tries: thousands at the most.
+    fn attempts_of_message(&self, message: MessageId) -> Result<Vec<(AttemptId, EndpointId)>> {
+        let firsts = self.deliveries_of_message(message)?.into_iter();
+        let mut found: Vec<_> =
+            firsts.filter_map(|d| Some((d.first_attempt?, d.endpoint))).collect();
+        for row in self.shared.trees.tree(Tree::AttemptsByMessage).scan_prefix(message.0) {
+            let (key, endpoint) = row?;
+            let damaged = || Error::corrupt("attempts_by_message", "not two ids and an endpoint");
+            let (_, id) = keys::split_pair(&key).ok_or_else(damaged)?;
+            let endpoint = endpoint.as_ref().try_into().map_err(|_| damaged())?;
+            found.push((AttemptId(id), EndpointId(endpoint)));
+        }
+        found.sort_unstable();
+        Ok(found)
     }
 
     /// Deliveries of a message whose rows are written, by endpoint.
@@ -218,9 +248,9 @@ impl Store {
 
     /// One attempt of a message, whatever its endpoint.
     pub fn attempt_of_message(&self, message: MessageId, id: AttemptId) -> Result<Option<Attempt>> {
-        let row = self.row(Tree::AttemptsByMessage, &keys::attempt_of_message(message, id))?;
-        match row.and_then(|row| row.as_ref().try_into().ok()) {
-            Some(endpoint) => self.attempt(EndpointId(endpoint), id),
+        let found = self.attempts_of_message(message)?.into_iter().find(|(other, _)| *other == id);
+        match found {
+            Some((_, endpoint)) => self.attempt(endpoint, id),
             None => Ok(None),
         }
     }

@@ -296,6 +296,7 @@ pub(super) struct DeliveryRecord {
     attempts: u16,
     next_due: Option<u64>,
     queued_due: Option<u64>,
+    first_attempt: Option<RawId>,
     last_attempt: Option<RawId>,
     updated_at: u64,
 }
@@ -307,6 +308,7 @@ impl DeliveryRecord {
             attempts: delivery.attempts,
             next_due: delivery.next_due.map(|t| t.0),
             queued_due: delivery.queued_due.map(|t| t.0),
+            first_attempt: delivery.first_attempt.map(|a| a.0),
             last_attempt: delivery.last_attempt.map(|a| a.0),
             updated_at: delivery.updated_at.0,
         }
@@ -330,6 +332,7 @@ impl DeliveryRecord {
             attempts: self.attempts,
             next_due: self.next_due.map(Timestamp),
             queued_due: self.queued_due.map(Timestamp),
+            first_attempt: self.first_attempt.map(AttemptId),
             last_attempt: self.last_attempt.map(AttemptId),
             updated_at: Timestamp(self.updated_at),
         })
