@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::Api;
-use super::auth::{self, AuthError, Subject};
+use super::auth::{self, AuthError, Claims, Subject};
 use super::error::ApiError;
 use super::request::Request;
 use crate::model::event_type::EventType;
@@ -41,18 +41,17 @@ impl Caller {
             return Err(ApiError::unauthorized("the Authorization header must be `Bearer TOKEN`"));
         };
         let now = api.store.now().seconds();
-        let claims = auth::verify(&api.settings.jwt_secret, token.trim(), now)
-            .map_err(|err| refused(&err))?;
+        let claims = claims(api, token.trim(), now)?;
         let bad = |_| ApiError::unauthorized("Invalid token");
         let org: OrgId = claims.subject.org().parse().map_err(bad)?;
         let app: Option<AppId> = match &claims.subject {
             Subject::Org(_) => None,
             Subject::App { app, .. } => Some(app.parse().map_err(bad)?),
         };
-        let capabilities = claims.capabilities.map(|names| {
+        let capabilities = claims.capabilities.as_ref().map(|names| {
             names.iter().filter_map(|name| Capability::named(name)).collect::<Vec<_>>()
         });
-        let caller = Self { org, app, feature_flags: claims.feature_flags, capabilities };
+        let caller = Self { org, app, feature_flags: claims.feature_flags.clone(), capabilities };
         if let Some(app) = app {
             caller.check_still_valid(api, app, claims.issued_at)?;
         }
@@ -105,6 +104,17 @@ impl Caller {
         let visible = tenant.filter(|t| self.app.is_none_or(|mine| mine == t.app.id));
         visible.ok_or_else(ApiError::not_found)
     }
+}
+
+/// What a token says, if it is one of ours and lives at `now`.
+fn claims(api: &Api, token: &str, now: u64) -> Result<Arc<Claims>, ApiError> {
+    if let Some(claims) = api.tokens.get(token, now) {
+        return Ok(claims);
+    }
+    let verified = auth::verify(&api.settings.jwt_secret, token, now);
+    let claims = Arc::new(verified.map_err(|err| refused(&err))?);
+    api.tokens.put(token, &claims);
+    Ok(claims)
 }
 
 /// What a portal's token may be limited to.

@@ -19,6 +19,7 @@ mod operations;
 mod paging;
 mod portal;
 mod query;
+mod remembered;
 pub mod reply;
 pub mod request;
 mod router;
@@ -61,12 +62,13 @@ pub struct Api {
     pub(crate) store: Arc<Store>,
     pub(crate) board: Arc<Board>,
     pub(crate) settings: ApiSettings,
+    tokens: remembered::Remembered,
 }
 
 impl Api {
     /// An API over `store`; `board` shows what the scheduler knows.
     pub fn new(store: Arc<Store>, board: Arc<Board>, settings: ApiSettings) -> Self {
-        Self { store, board, settings }
+        Self { store, board, settings, tokens: remembered::Remembered::default() }
     }
 
     /// Has `work` done by the commit thread and waits until it lasts.

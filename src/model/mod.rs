@@ -6,6 +6,7 @@
 
 pub mod application;
 pub mod attempt;
+mod base62;
 pub mod cidr;
 pub mod clock;
 pub mod delivery;
