@@ -16,6 +16,7 @@ mod health;
 mod idempotency;
 pub mod message;
 mod operations;
+mod pages;
 mod paging;
 mod portal;
 mod query;
@@ -23,7 +24,9 @@ mod remembered;
 pub mod reply;
 pub mod request;
 mod router;
+mod routes;
 pub mod serve;
+mod session;
 
 #[cfg(test)]
 mod tests;
@@ -53,8 +56,9 @@ pub struct ApiSettings {
     pub policy: AddressPolicy,
     /// New endpoints get an Ed25519 key rather than an HMAC one.
     pub ed25519_by_default: bool,
-    /// Where the daemon is reached from outside.
-    pub public_url: Option<String>,
+    /// Where the daemon is reached from outside, without a slash at its end. Never taken from a
+    /// request.
+    pub base_url: String,
 }
 
 /// The API over an open store.

@@ -7,6 +7,7 @@ mod janitor;
 mod notify_ready;
 mod settings;
 mod signals;
+mod tasks;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ use crate::scheduler::shell::Input;
 use crate::store::Store;
 
 use janitor::Janitor;
+use tasks::TaskRunner;
 
 /// Where the store lies inside the data folder.
 pub const STORE_FOLDER: &str = "store";
@@ -44,6 +46,7 @@ pub struct Daemon {
     store: Arc<Store>,
     scheduler: Arc<Scheduler>,
     janitor: Janitor,
+    tasks: TaskRunner,
     runtime: Runtime,
     stop_http: oneshot::Sender<()>,
     http_stopped: tokio::task::JoinHandle<()>,
@@ -85,17 +88,19 @@ impl Daemon {
         );
         let scheduler = Arc::new(scheduler.context("failed to start the scheduler")?);
         let janitor = Janitor::start(Arc::clone(&store)).context("failed to start the janitor")?;
+        let tasks = TaskRunner::start(Arc::clone(&store))
+            .context("failed to start the background tasks")?;
 
-        let api = Arc::new(Api::new(
-            Arc::clone(&store),
-            Arc::clone(scheduler.board()),
-            settings::api(config, secret.clone()),
-        ));
         let listen = config.server.listen;
         let listener = runtime
             .block_on(tokio::net::TcpListener::bind(listen))
             .with_context(|| format!("failed to listen on {listen} (server.listen)"))?;
         let address = listener.local_addr().context("failed to read the address")?;
+        let api = Arc::new(Api::new(
+            Arc::clone(&store),
+            Arc::clone(scheduler.board()),
+            settings::api(config, secret.clone(), address),
+        ));
         let (stop_http, stopped) = oneshot::channel();
         let http_stopped = runtime.spawn(serve::serve(
             listener,
@@ -111,6 +116,7 @@ impl Daemon {
             store,
             scheduler,
             janitor,
+            tasks,
             runtime,
             stop_http,
             http_stopped,
@@ -142,13 +148,16 @@ impl Daemon {
     /// # Errors
     /// The store could not be closed.
     pub fn stop(self) -> anyhow::Result<()> {
-        let Self { runtime, stop_http, http_stopped, scheduler, janitor, store, grace, .. } = self;
+        let Self {
+            runtime, stop_http, http_stopped, scheduler, janitor, tasks, store, grace, ..
+        } = self;
         tracing::info!("stopping: no more connections");
         stop_http.send(()).ok();
         let left = scheduler.stop(grace);
         tracing::info!(unfinished = left, "stopping: attempts have ended");
         drop(runtime.block_on(async { tokio::time::timeout(grace, http_stopped).await }));
         janitor.stop();
+        tasks.stop();
         store.close().context("failed to close the store")?;
         runtime.shutdown_timeout(Duration::from_secs(1));
         tracing::info!("stopped");

@@ -125,10 +125,17 @@ fn made_at(bytes: &[u8; ID_BYTES]) -> Timestamp {
 }
 
 /// The smallest raw id made at `at`: a bound for ranges of ids by time.
+///
+/// Ids begin in 2014 and end in 2150: moments outside give the first and the last there is.
 pub fn first_at(at: Timestamp) -> [u8; ID_BYTES] {
-    let ms = i64::try_from(at.0).unwrap_or(i64::MAX);
+    let ms = i64::try_from(at.0).unwrap_or(i64::MAX).clamp(FIRST_MS, LAST_MS);
     *KsuidMs::from_millis(Some(ms), Some(&[0; 15])).bytes()
 }
+
+/// The moment KSUIDs count from, in milliseconds since 1970.
+const FIRST_MS: i64 = 1_400_000_000_000;
+/// The last whole second they can hold.
+const LAST_MS: i64 = FIRST_MS + u32::MAX as i64 * 1000;
 
 /// Makes ids that never go backwards, whatever the clock does.
 ///
@@ -185,6 +192,15 @@ mod tests {
     fn time_is_kept_to_four_milliseconds() {
         let id = MessageId(IdMaker::new().make(Timestamp(1_790_000_000_123), [7; 15]));
         assert!(1_790_000_000_123 - id.made_at().0 < 4, "{:?}", id.made_at());
+    }
+
+    #[test]
+    fn bounds_keep_their_order_outside_of_the_time_ids_have() {
+        let bounds = [0, 1, 1_400_000_000_000, 1_790_000_000_000, 5_694_967_295_000, u64::MAX]
+            .map(|ms| first_at(Timestamp(ms)));
+        assert!(bounds.is_sorted(), "{bounds:?}");
+        assert_eq!(bounds[0], [0; 20]);
+        assert!(bounds[3] > bounds[2] && bounds[4] > bounds[3]);
     }
 
     #[test]

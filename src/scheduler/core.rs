@@ -200,6 +200,9 @@ impl State {
                 None => out.push(Command::Look(key.endpoint)),
             }
         }
+        for key in events.cancelled {
+            self.cancelled(now, &key);
+        }
         for id in events.changed {
             out.push(Command::Look(id));
         }
@@ -238,6 +241,18 @@ impl State {
             lane.note_stored(next);
         }
         self.settle(now, id);
+    }
+
+    /// A row that waits in memory must not be tried any more. One that runs is still recorded.
+    fn cancelled(&mut self, now: Timestamp, key: &QueueKey) {
+        let Some(lane) = self.lanes.get_mut(&key.endpoint) else { return };
+        let Some(at) = lane.buffer.iter().position(|task| task.row.key == *key) else { return };
+        if let Some(task) = lane.buffer.remove(at) {
+            lane.held.remove(key);
+            self.buffered -= 1;
+            self.buffered_bytes -= task.bytes();
+        }
+        self.settle(now, key.endpoint);
     }
 
     fn endpoint(

@@ -27,6 +27,7 @@ pub mod queue;
 mod records;
 pub mod space;
 pub mod spine;
+pub mod tasks;
 pub mod tenants;
 mod trees;
 mod writer;
@@ -113,6 +114,7 @@ pub(crate) struct Shared {
     failing_since: Mutex<HashMap<EndpointId, Timestamp>>,
     retention: Duration,
     space: space::Space,
+    bell: tasks::Bell,
 }
 
 impl Shared {
@@ -149,6 +151,7 @@ impl Store {
             }),
             failing_since: Mutex::default(),
             retention: options.retention,
+            bell: tasks::Bell::default(),
         });
         tenants::load(&shared)?;
         shared.space.look(&shared.trees);

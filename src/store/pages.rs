@@ -45,7 +45,7 @@ pub struct Page<T> {
 impl Store {
     /// Walks keys `prefix ‖ id` in `range`. `keep` turns a row into what is listed, or passes it
     /// over.
-    fn page<T>(
+    pub(super) fn page<T>(
         &self,
         tree: Tree,
         prefix: &[u8; ID_BYTES],

@@ -110,7 +110,7 @@ impl House {
             https_only: false,
             policy: AddressPolicy::default(),
             ed25519_by_default: false,
-            public_url: None,
+            base_url: "http://posthaste.example".to_owned(),
         };
         change(&mut settings);
         let api = Arc::new(Api::new(store, Arc::new(Board::default()), settings));

@@ -1,0 +1,153 @@
+//! The table of operations: a method and the segments of a path, and who answers.
+//!
+//! Each group is a function for the router and a constant with the same rows for the document
+//! (`data/openapi.json`), so that the two cannot drift apart unnoticed. A bare word in a row is a
+//! segment that is handed on, a quoted one stands for itself. To add an operation: a row here, its
+//! description in the document, and its row in `operations.rs` goes.
+
+use std::sync::Arc;
+
+use super::error::ApiError;
+use super::reply::Reply;
+use super::request::Request;
+use super::{
+    Api, application, attempt, endpoint, event_type, health, message, pages, portal, session,
+};
+
+/// What an operation gives.
+pub(super) type Answer = Result<Reply, ApiError>;
+
+#[cfg(test)]
+macro_rules! segment {
+    ($text:literal) => {
+        $text
+    };
+    ($name:ident) => {
+        concat!("{", stringify!($name), "}")
+    };
+}
+
+macro_rules! group {
+    ($(#[$doc:meta])* $name:ident, $table:ident, $prefix:literal, |$api:ident, $request:ident| {
+        $($method:literal [$($segment:tt)*] => $answer:expr,)*
+    }) => {
+        #[cfg(test)]
+        pub(super) const $table: &[(&str, &str)] =
+            &[$(($method, concat!($prefix $(, "/", segment!($segment))*))),*];
+
+        $(#[$doc])*
+        pub(super) async fn $name(
+            $api: &Arc<Api>,
+            $request: &Request,
+            method: &str,
+            segments: &[&str],
+        ) -> Option<Answer> {
+            Some(match (method, segments) {
+                $(($method, [$($segment),*]) => $answer,)*
+                _ => return None,
+            })
+        }
+    };
+}
+
+group! {
+    /// Applications, their messages and attempts.
+    apps, APPS, "/api/v1/app", |api, request| {
+        "GET" [] => application::list(api, request),
+        "POST" [] => application::create(api, request).await,
+        "GET" [app] => application::get(api, request, app),
+        "PUT" [app] => application::update(api, request, app).await,
+        "PATCH" [app] => application::patch(api, request, app).await,
+        "DELETE" [app] => application::delete(api, request, app).await,
+        "GET" [app "msg"] => message::list(api, request, app),
+        "POST" [app "msg"] => message::create(api, request, app).await,
+        "GET" [app "msg" msg] => message::get(api, request, app, msg),
+        "DELETE" [app "msg" msg "content"] => message::expunge(api, request, app, msg).await,
+        "GET" [app "msg" msg "endpoint"] => attempt::destinations(api, request, app, msg),
+        "POST" [app "msg" msg "endpoint" endpoint "resend"] => {
+            attempt::resend(api, request, app, msg, endpoint).await
+        },
+        "GET" [app "msg" msg "endpoint" endpoint "attempt"] => {
+            attempt::list_by_message(api, request, app, msg, Some(endpoint))
+        },
+        "GET" [app "attempt" "endpoint" endpoint] => {
+            attempt::list_by_endpoint(api, request, app, endpoint)
+        },
+        "GET" [app "attempt" "msg" msg] => {
+            attempt::list_by_message(api, request, app, msg, None)
+        },
+        "GET" [app "msg" msg "attempt"] => {
+            attempt::list_by_message(api, request, app, msg, None)
+        },
+        "GET" [app "msg" msg "attempt" attempt] => {
+            attempt::get(api, request, app, msg, attempt)
+        },
+        "DELETE" [app "msg" msg "attempt" attempt "content"] => {
+            attempt::expunge(api, request, app, msg, attempt).await
+        },
+    }
+}
+
+group! {
+    /// Endpoints of an application. The application is the first segment.
+    endpoints, ENDPOINTS, "/api/v1/app", |api, request| {
+        "GET" [app "endpoint"] => endpoint::list(api, request, app),
+        "POST" [app "endpoint"] => endpoint::create(api, request, app).await,
+        "GET" [app "endpoint" id] => endpoint::get(api, request, app, id),
+        "PUT" [app "endpoint" id] => endpoint::update(api, request, app, id).await,
+        "PATCH" [app "endpoint" id] => endpoint::patch(api, request, app, id).await,
+        "DELETE" [app "endpoint" id] => endpoint::delete(api, request, app, id).await,
+        "GET" [app "endpoint" id "secret"] => endpoint::secret::get(api, request, app, id),
+        "POST" [app "endpoint" id "secret" "rotate"] => {
+            endpoint::secret::rotate(api, request, app, id).await
+        },
+        "GET" [app "endpoint" id "headers"] => endpoint::headers::get(api, request, app, id),
+        "PUT" [app "endpoint" id "headers"] => endpoint::headers::set(api, request, app, id).await,
+        "PATCH" [app "endpoint" id "headers"] => {
+            endpoint::headers::patch(api, request, app, id).await
+        },
+        "GET" [app "endpoint" id "stats"] => endpoint::stats::get(api, request, app, id).await,
+        "POST" [app "endpoint" id "send-example"] => {
+            endpoint::example::send(api, request, app, id).await
+        },
+        "GET" [app "endpoint" id "msg"] => attempt::attempted_messages(api, request, app, id),
+        "POST" [app "endpoint" id "recover"] => attempt::recover(api, request, app, id).await,
+    }
+}
+
+group! {
+    /// Event types.
+    event_types, EVENT_TYPES, "/api/v1/event-type", |api, request| {
+        "GET" [] => event_type::list(api, request),
+        "POST" [] => event_type::create(api, request).await,
+        "GET" [name] => event_type::get(api, request, name),
+        "PUT" [name] => event_type::update(api, request, name).await,
+        "PATCH" [name] => event_type::patch(api, request, name).await,
+        "DELETE" [name] => event_type::delete(api, request, name).await,
+    }
+}
+
+group! {
+    /// What stands by itself below the base path.
+    others, OTHERS, "/api/v1", |api, request| {
+        "GET" ["health"] => Ok(health::get(api)),
+        "GET" ["health" "ping"] => Ok(Reply::no_content()),
+        "POST" ["auth" "app-portal-access" app] => portal::access(api, request, app).await,
+        "POST" ["auth" "dashboard-access" app] => portal::access(api, request, app).await,
+        "POST" ["auth" "logout"] => session::logout(api, request),
+    }
+}
+
+group! {
+    /// Pages for people.
+    for_people, FOR_PEOPLE, "", |_api, _request| {
+        "GET" [""] => Ok(pages::root()),
+        "GET" ["portal"] => Ok(portal::page()),
+    }
+}
+
+/// Every operation there is.
+#[cfg(test)]
+pub(super) fn all() -> Vec<(&'static str, &'static str)> {
+    [APPS, ENDPOINTS, EVENT_TYPES, OTHERS, FOR_PEOPLE].concat()
+}
