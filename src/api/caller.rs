@@ -53,7 +53,7 @@ impl Caller {
         });
         let caller = Self { org, app, feature_flags: claims.feature_flags.clone(), capabilities };
         if let Some(app) = app {
-            caller.check_still_valid(api, app, claims.issued_at)?;
+            caller.check_still_valid(api, app, claims.issued_at_ms)?;
         }
         if caller.capabilities.is_some() {
             caller.needs(Capability::for_request(request))?;
@@ -66,12 +66,12 @@ impl Caller {
         &self,
         api: &Api,
         app: AppId,
-        issued_at: Option<u64>,
+        issued_at_ms: Option<u64>,
     ) -> Result<(), ApiError> {
         let tenant = api.store.directory().tenant(app)?.filter(|t| t.app.org == self.org);
-        let valid_from = tenant.map(|t| t.app.tokens_valid_from.seconds());
+        let valid_from = tenant.map(|t| t.app.tokens_valid_from.0);
         match valid_from {
-            Some(from) if from == 0 || issued_at.is_some_and(|at| at >= from) => Ok(()),
+            Some(from) if from == 0 || issued_at_ms.is_some_and(|at| at >= from) => Ok(()),
             _ => Err(ApiError::unauthorized("Invalid token")),
         }
     }
@@ -170,6 +170,11 @@ impl Capability {
         match (method, rest) {
             ("GET" | "HEAD", ["app", _, "endpoint", _, "secret"]) => Self::ViewEndpointSecret,
             ("GET" | "HEAD", _) => Self::ViewBase,
+            // Questions that are too long for a URL.
+            ("POST", ["app", _, "match"] | ["app", _, "msg", "precheck", "active"]) => {
+                Self::ViewBase
+            }
+            ("POST", ["app", _, "msg", "search"]) => Self::ViewBase,
             ("POST", ["app", _, "endpoint", _, "secret", "rotate"]) => Self::ManageEndpointSecret,
             (_, ["app", _, "endpoint", _, "transformation", ..]) => Self::ManageTransformations,
             ("POST", ["app", _, "msg", _, "endpoint", _, "resend"]) => Self::CreateAttempts,

@@ -7,26 +7,38 @@
 pub mod application;
 pub mod attempt;
 pub mod auth;
+mod broadcast;
 mod caller;
 mod edit;
 pub mod endpoint;
+mod environment;
 pub mod error;
+mod event_openapi;
 pub mod event_type;
+mod expunge;
 mod health;
 mod idempotency;
+mod matching;
 pub mod message;
+mod operational;
 mod operations;
 mod pages;
 mod paging;
+mod poller;
 mod portal;
 mod query;
 mod remembered;
+mod replay;
 pub mod reply;
 pub mod request;
 mod router;
 mod routes;
+mod schedule;
+mod search;
 pub mod serve;
 mod session;
+mod task;
+mod usage;
 
 #[cfg(test)]
 mod tests;

@@ -105,6 +105,7 @@ pub(super) async fn access(
     };
     let grant = Grant {
         subject: Subject::App { app: app.to_string(), org: caller.org.to_string() },
+        millis: api.store.now().millis(),
         ttl: Duration::from_secs(input.expiry.unwrap_or(DEFAULT_TTL)),
         feature_flags: input.feature_flags,
         capabilities: capabilities.map(|names| names.into_iter().map(str::to_owned).collect()),

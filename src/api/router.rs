@@ -70,6 +70,9 @@ async fn route(api: &Arc<Api>, request: Request) -> Answer {
         ["api", "v1", "event-type", rest @ ..] => {
             Box::pin(routes::event_types(api, &request, method, rest)).await
         }
+        ["api", "v1", "operational-webhook", "endpoint", rest @ ..] => {
+            Box::pin(routes::operational_webhooks(api, &request, method, rest)).await
+        }
         ["api", "v1", rest @ ..] => Box::pin(routes::others(api, &request, method, rest)).await,
         rest => Box::pin(routes::for_people(api, &request, method, rest)).await,
     };

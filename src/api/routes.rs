@@ -7,11 +7,14 @@
 
 use std::sync::Arc;
 
+use super::endpoint::Whose::{App, Operational};
 use super::error::ApiError;
 use super::reply::Reply;
 use super::request::Request;
 use super::{
-    Api, application, attempt, endpoint, event_type, health, message, pages, portal, session,
+    Api, application, attempt, broadcast, endpoint, environment, event_openapi, event_type,
+    expunge, health, matching, message, operational, pages, poller, portal, replay, schedule,
+    search, session, task, usage,
 };
 
 /// What an operation gives.
@@ -53,6 +56,7 @@ macro_rules! group {
 group! {
     /// Applications, their messages and attempts.
     apps, APPS, "/api/v1/app", |api, request| {
+        "GET" ["stats" "count-active"] => usage::count_active(api, request),
         "GET" [] => application::list(api, request),
         "POST" [] => application::create(api, request).await,
         "GET" [app] => application::get(api, request, app),
@@ -61,6 +65,15 @@ group! {
         "DELETE" [app] => application::delete(api, request, app).await,
         "GET" [app "msg"] => message::list(api, request, app),
         "POST" [app "msg"] => message::create(api, request, app).await,
+        "POST" [app "msg" "search"] => search::search(api, request, app),
+        "POST" [app "msg" "precheck" "active"] => matching::precheck(api, request, app),
+        "POST" [app "msg" "bulk-expunge"] => expunge::bulk(api, request, app).await,
+        "POST" [app "msg" "expunge-all-contents"] => expunge::all(api, request, app).await,
+        "POST" [app "match"] => matching::dry_run(api, request, app),
+        "GET" [app "events"] => poller::events(api, request, app),
+        "GET" [app "stats" "attempts"] => usage::attempts(api, request, app).await,
+        "GET" [app "msg" msg "raw"] => message::raw(api, request, app, msg),
+        "GET" [app "msg" msg "explain"] => matching::explain(api, request, app, msg),
         "GET" [app "msg" msg] => message::get(api, request, app, msg),
         "DELETE" [app "msg" msg "content"] => message::expunge(api, request, app, msg).await,
         "GET" [app "msg" msg "endpoint"] => attempt::destinations(api, request, app, msg),
@@ -72,6 +85,9 @@ group! {
         },
         "GET" [app "attempt" "endpoint" endpoint] => {
             attempt::list_by_endpoint(api, request, app, endpoint)
+        },
+        "GET" [app "attempt" "endpoint" endpoint "count"] => {
+            attempt::count_by_endpoint(api, request, app, endpoint).await
         },
         "GET" [app "attempt" "msg" msg] => {
             attempt::list_by_message(api, request, app, msg, None)
@@ -85,33 +101,54 @@ group! {
         "DELETE" [app "msg" msg "attempt" attempt "content"] => {
             attempt::expunge(api, request, app, msg, attempt).await
         },
+        "GET" [app "poller" sink] => poller::poll(api, request, app, sink),
+        "GET" [app "poller" sink "consumer" consumer] => {
+            poller::consumer_poll(api, request, app, sink, consumer).await
+        },
+        "POST" [app "poller" sink "consumer" consumer "seek"] => {
+            poller::consumer_seek(api, request, app, sink, consumer).await
+        },
+        "GET" [app "polling-endpoint" sink "consumer" consumer] => {
+            poller::lease(api, request, app, sink, consumer).await
+        },
+        "POST" [app "polling-endpoint" sink "consumer" consumer "commit"] => {
+            poller::commit(api, request, app, sink, consumer).await
+        },
     }
 }
 
 group! {
     /// Endpoints of an application. The application is the first segment.
     endpoints, ENDPOINTS, "/api/v1/app", |api, request| {
-        "GET" [app "endpoint"] => endpoint::list(api, request, app),
-        "POST" [app "endpoint"] => endpoint::create(api, request, app).await,
-        "GET" [app "endpoint" id] => endpoint::get(api, request, app, id),
-        "PUT" [app "endpoint" id] => endpoint::update(api, request, app, id).await,
-        "PATCH" [app "endpoint" id] => endpoint::patch(api, request, app, id).await,
-        "DELETE" [app "endpoint" id] => endpoint::delete(api, request, app, id).await,
-        "GET" [app "endpoint" id "secret"] => endpoint::secret::get(api, request, app, id),
+        "GET" [app "endpoint"] => endpoint::list(api, request, App(app)),
+        "POST" [app "endpoint"] => endpoint::create(api, request, App(app)).await,
+        "GET" [app "endpoint" id] => endpoint::get(api, request, App(app), id),
+        "PUT" [app "endpoint" id] => endpoint::update(api, request, App(app), id).await,
+        "PATCH" [app "endpoint" id] => endpoint::patch(api, request, App(app), id).await,
+        "DELETE" [app "endpoint" id] => endpoint::delete(api, request, App(app), id).await,
+        "GET" [app "endpoint" id "secret"] => endpoint::secret::get(api, request, App(app), id),
         "POST" [app "endpoint" id "secret" "rotate"] => {
-            endpoint::secret::rotate(api, request, app, id).await
+            endpoint::secret::rotate(api, request, App(app), id).await
         },
-        "GET" [app "endpoint" id "headers"] => endpoint::headers::get(api, request, app, id),
-        "PUT" [app "endpoint" id "headers"] => endpoint::headers::set(api, request, app, id).await,
+        "GET" [app "endpoint" id "headers"] => endpoint::headers::get(api, request, App(app), id),
+        "PUT" [app "endpoint" id "headers"] => endpoint::headers::set(api, request, App(app), id).await,
         "PATCH" [app "endpoint" id "headers"] => {
-            endpoint::headers::patch(api, request, app, id).await
+            endpoint::headers::patch(api, request, App(app), id).await
         },
         "GET" [app "endpoint" id "stats"] => endpoint::stats::get(api, request, app, id).await,
         "POST" [app "endpoint" id "send-example"] => {
             endpoint::example::send(api, request, app, id).await
         },
         "GET" [app "endpoint" id "msg"] => attempt::attempted_messages(api, request, app, id),
-        "POST" [app "endpoint" id "recover"] => attempt::recover(api, request, app, id).await,
+        "POST" [app "endpoint" id "recover"] => replay::recover(api, request, app, id).await,
+        "POST" [app "endpoint" id "replay-missing"] => {
+            replay::missing(api, request, app, id).await
+        },
+        "POST" [app "endpoint" id "bulk-replay"] => replay::bulk(api, request, app, id).await,
+        "POST" [app "endpoint" id "cancel-msgs"] => replay::cancel(api, request, app, id).await,
+        "GET" [app "endpoint" id "rate-limit-status"] => {
+            endpoint::throttle::status(api, request, app, id)
+        },
     }
 }
 
@@ -120,6 +157,10 @@ group! {
     event_types, EVENT_TYPES, "/api/v1/event-type", |api, request| {
         "GET" [] => event_type::list(api, request),
         "POST" [] => event_type::create(api, request).await,
+        "POST" ["import" "openapi"] => event_openapi::import(api, request).await,
+        "POST" ["export" "openapi"] => event_openapi::start_export(api, request).await,
+        "GET" [name "retry-schedule"] => schedule::get(api, request, name),
+        "PUT" [name "retry-schedule"] => schedule::set(api, request, name).await,
         "GET" [name] => event_type::get(api, request, name),
         "PUT" [name] => event_type::update(api, request, name).await,
         "PATCH" [name] => event_type::patch(api, request, name).await,
@@ -135,6 +176,32 @@ group! {
         "POST" ["auth" "app-portal-access" app] => portal::access(api, request, app).await,
         "POST" ["auth" "dashboard-access" app] => portal::access(api, request, app).await,
         "POST" ["auth" "logout"] => session::logout(api, request),
+        "GET" ["auth" "whoami"] => session::whoami(api, request),
+        "POST" ["auth" "app" app "expire-all"] => session::expire_all(api, request, app).await,
+        "GET" ["background-task"] => task::list(api, request),
+        "GET" ["background-task" task] => task::get(api, request, task),
+        "POST" ["environment" "export"] => environment::export(api, request),
+        "POST" ["environment" "import"] => environment::import(api, request).await,
+        "POST" ["msg" "broadcast"] => broadcast::create(api, request).await,
+        "POST" ["stats" "usage" "app"] => usage::by_app(api, request).await,
+        "PUT" ["stats" "usage" "event-types"] => usage::by_event_type(api, request).await,
+    }
+}
+
+group! {
+    /// An organisation's own endpoints.
+    operational_webhooks, OPERATIONAL, "/api/v1/operational-webhook/endpoint", |api, request| {
+        "GET" [] => operational::list(api, request),
+        "POST" [] => operational::create(api, request).await,
+        "GET" [id] => endpoint::get(api, request, Operational, id),
+        "PUT" [id] => operational::update(api, request, id).await,
+        "DELETE" [id] => endpoint::delete(api, request, Operational, id).await,
+        "GET" [id "headers"] => endpoint::headers::get(api, request, Operational, id),
+        "PUT" [id "headers"] => endpoint::headers::set(api, request, Operational, id).await,
+        "GET" [id "secret"] => endpoint::secret::get(api, request, Operational, id),
+        "POST" [id "secret" "rotate"] => {
+            endpoint::secret::rotate(api, request, Operational, id).await
+        },
     }
 }
 
@@ -149,5 +216,5 @@ group! {
 /// Every operation there is.
 #[cfg(test)]
 pub(super) fn all() -> Vec<(&'static str, &'static str)> {
-    [APPS, ENDPOINTS, EVENT_TYPES, OTHERS, FOR_PEOPLE].concat()
+    [APPS, ENDPOINTS, EVENT_TYPES, OTHERS, OPERATIONAL, FOR_PEOPLE].concat()
 }

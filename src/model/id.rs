@@ -110,6 +110,19 @@ impl OrgId {
     }
 }
 
+impl OrgId {
+    /// The organisation that operational webhooks are sent from
+    /// (`org_00000000000SvixManagement00`): it has one application per organisation, whose uid is
+    /// that organisation's id.
+    pub fn management() -> Self {
+        Self(MANAGEMENT)
+    }
+}
+
+/// The bytes behind the management organisation's published text.
+const MANAGEMENT: [u8; ID_BYTES] =
+    [0, 0, 0, 0, 0, 0, 0, 0, 71, 224, 239, 89, 128, 56, 226, 65, 36, 97, 14, 212];
+
 fn parse(prefix: &'static str, text: &str) -> Result<[u8; ID_BYTES], BadId> {
     let bad = || BadId { value: text.chars().take(64).collect(), prefix };
     let rest = text.strip_prefix(prefix).ok_or_else(bad)?;
@@ -186,6 +199,7 @@ mod tests {
     #[test]
     fn default_organisation_is_the_published_one() {
         assert_eq!(OrgId::default_org().to_string(), "org_23rb8YdGqMT0qIzpgGwdXfHirMu");
+        assert_eq!(OrgId::management().to_string(), "org_00000000000SvixManagement00");
     }
 
     #[test]

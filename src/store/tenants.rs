@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::error::{Error, Result};
+use super::operational::Happened;
 use super::records::{self, ApplicationRecord, EndpointRecord, EventTypeRecord};
 use super::trees::Tree;
 use super::writer::Writer;
@@ -64,7 +65,10 @@ impl Writer<'_> {
             std::collections::BTreeMap::new()
         };
         for endpoint in endpoints.into_values() {
-            self.put_endpoint(Endpoint { deleted: true, ..Endpoint::clone(&endpoint) })?;
+            self.write_endpoint(Endpoint { deleted: true, ..Endpoint::clone(&endpoint) })?;
+        }
+        if app.deleted {
+            self.remove_cursors(app.id)?;
         }
         let key = keys::application(app.org, app.id);
         let record = super::codec::encode(&ApplicationRecord::of(&app));
@@ -89,7 +93,14 @@ impl Writer<'_> {
                 "an application may have at most {ENDPOINTS_PER_APPLICATION} endpoints; delete some or use another application"
             )));
         }
-        self.write_endpoint(endpoint)
+        let happened = match (is_new, endpoint.deleted) {
+            (_, true) => Happened::Deleted,
+            (true, false) => Happened::Created,
+            (false, false) => Happened::Updated,
+        };
+        let endpoint = self.write_endpoint(endpoint)?;
+        self.tell_of_endpoint(happened, &endpoint, None)?;
+        Ok(endpoint)
     }
 
     /// Writes an endpoint whose rules were checked.

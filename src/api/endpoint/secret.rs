@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{find, key_or_new};
+use super::{Whose, find, key_or_new};
 use crate::api::Api;
 use crate::api::error::ApiError;
 use crate::api::reply::Reply;
@@ -27,8 +27,13 @@ struct SecretOut {
 
 /// `GET /app/{app}/endpoint/{endpoint}/secret`. Of an Ed25519 key only the public half is shown:
 /// it is what verifies.
-pub(crate) fn get(api: &Api, request: &Request, app: &str, id: &str) -> Result<Reply, ApiError> {
-    let (_, endpoint) = find(api, request, app, id)?;
+pub(crate) fn get(
+    api: &Api,
+    request: &Request,
+    whose: Whose<'_>,
+    id: &str,
+) -> Result<Reply, ApiError> {
+    let (_, endpoint) = find(api, request, whose, id)?;
     let current =
         endpoint.secrets.first().ok_or_else(|| ApiError::internal("an endpoint has no secret"))?;
     let key = current.key.public_text().unwrap_or_else(|| current.key.to_text());
@@ -48,10 +53,10 @@ struct RotateIn {
 pub(crate) async fn rotate(
     api: &Arc<Api>,
     request: &Request,
-    app: &str,
+    whose: Whose<'_>,
     id: &str,
 ) -> Result<Reply, ApiError> {
-    let (tenant, found) = find(api, request, app, id)?;
+    let (tenant, found) = find(api, request, whose, id)?;
     let input: RotateIn = request.json()?;
     let grace = input.grace_period_seconds.unwrap_or(DEFAULT_GRACE);
     if grace > MAX_GRACE {

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::find;
+use super::{Whose, find};
 use crate::api::Api;
 use crate::api::error::ApiError;
 use crate::api::query::Query;
 use crate::api::reply::Reply;
 use crate::api::request::Request;
+use crate::model::clock::Timestamp;
 
 /// The longest span, and the one taken when nothing is said: 28 days.
 pub const MAX_SPAN: Duration = Duration::from_secs(28 * 24 * 3600);
@@ -25,6 +26,17 @@ struct StatsOut {
     canceled: u64,
 }
 
+/// Refuses spans that are too long or turned round.
+pub(crate) fn check_span(since: Timestamp, until: Timestamp) -> Result<(), ApiError> {
+    if since > until || until.since(since) > MAX_SPAN {
+        let detail = format!(
+            "since is {since} and until is {until}, but since must come first and lie at most 28 days before"
+        );
+        return Err(ApiError::new(400, "invalid_range", detail));
+    }
+    Ok(())
+}
+
 /// `GET /app/{app}/endpoint/{endpoint}/stats`
 pub(crate) async fn get(
     api: &Arc<Api>,
@@ -32,16 +44,11 @@ pub(crate) async fn get(
     app: &str,
     id: &str,
 ) -> Result<Reply, ApiError> {
-    let (_, endpoint) = find(api, request, app, id)?;
+    let (_, endpoint) = find(api, request, Whose::App(app), id)?;
     let query = Query::parse(&request.query)?;
     let until = query.moment("until")?.unwrap_or_else(|| api.store.now());
     let since = query.moment("since")?.unwrap_or_else(|| until.minus(MAX_SPAN));
-    if since > until || until.since(since) > MAX_SPAN {
-        let detail = format!(
-            "since is {since} and until is {until}, but since must come first and lie at most 28 days before"
-        );
-        return Err(ApiError::new(400, "invalid_range", detail));
-    }
+    check_span(since, until)?;
     // `until` is meant to be counted too.
     let end = until.plus(Duration::from_millis(4));
     let store = Arc::clone(&api.store);

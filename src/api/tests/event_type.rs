@@ -88,7 +88,7 @@ fn a_flag_hides_from_portals_that_lack_it() {
     let token = |flags: Option<Vec<String>>| {
         let subject = Subject::App { app: app.clone(), org: DEFAULT_ORG.to_owned() };
         let ttl = std::time::Duration::from_secs(60);
-        let grant = Grant { subject, ttl, feature_flags: flags, capabilities: None };
+        let grant = Grant { subject, millis: 0, ttl, feature_flags: flags, capabilities: None };
         mint_grant(&house.api.settings.jwt_secret, &grant, house.api.store.now().seconds())
     };
     for (flags, expected) in [

@@ -5,7 +5,6 @@ use std::ops::Bound;
 
 use super::super::error::{Error, Result};
 use super::super::messages::assemble;
-use super::super::pages::RECOVER_ROWS;
 use super::super::records::{self, QueueRecord};
 use super::super::trees::Tree;
 use super::super::writer::Writer;
@@ -19,7 +18,7 @@ use crate::model::message::{Message, NewMessage};
 use crate::model::task::{Broadcast, ReplayFilter, Span, Task, TaskState, Work};
 
 /// Messages one step does something to, at the most.
-pub const STEP_MESSAGES: usize = RECOVER_ROWS;
+pub const STEP_MESSAGES: usize = 64;
 /// Rows one step looks at, at the most.
 pub const STEP_SCAN: usize = 2_000;
 /// Deliveries that one step of a broadcast schedules before it stops.
