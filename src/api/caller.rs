@@ -169,12 +169,11 @@ impl Capability {
         let (method, rest) = (request.method.as_str(), segments.get(2..).unwrap_or_default());
         match (method, rest) {
             ("GET" | "HEAD", ["app", _, "endpoint", _, "secret"]) => Self::ViewEndpointSecret,
-            ("GET" | "HEAD", _) => Self::ViewBase,
+            ("GET" | "HEAD", _) | ("POST", ["app", _, "msg", "search"]) => Self::ViewBase,
             // Questions that are too long for a URL.
             ("POST", ["app", _, "match"] | ["app", _, "msg", "precheck", "active"]) => {
                 Self::ViewBase
             }
-            ("POST", ["app", _, "msg", "search"]) => Self::ViewBase,
             ("POST", ["app", _, "endpoint", _, "secret", "rotate"]) => Self::ManageEndpointSecret,
             (_, ["app", _, "endpoint", _, "transformation", ..]) => Self::ManageTransformations,
             ("POST", ["app", _, "msg", _, "endpoint", _, "resend"]) => Self::CreateAttempts,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 use super::error::ApiError;
 use crate::model::application::Metadata;
 use crate::model::clock::Timestamp;
-use crate::model::limits::{EVENT_TYPE_CHARS, METADATA_CHARS, METADATA_ENTRIES};
+use crate::model::limits::{EVENT_TYPE_CHARS, METADATA_CHARS, METADATA_ENTRIES, UID_CHARS};
 
 /// A value, or null for none.
 pub(super) type Nullable<T> = Option<T>;
@@ -52,6 +52,13 @@ pub(super) fn check_uid(field: &str, uid: &str, prefix: &'static str) -> Result<
 pub(super) fn check_name(field: &str, name: &str, limit: usize) -> Result<(), ApiError> {
     crate::model::name::check(name, limit).map_err(|problem| {
         ApiError::invalid("body", field, format!("{field} {} {problem}", shown(name)))
+    })
+}
+
+/// Checks a name of the caller's choice in a path.
+pub(super) fn check_path_name(field: &str, name: &str) -> Result<(), ApiError> {
+    crate::model::name::check(name, UID_CHARS).map_err(|problem| {
+        ApiError::invalid("path", field, format!("{field} {} {problem}", shown(name)))
     })
 }
 

@@ -1,4 +1,4 @@
-//! Event types out of an OpenAPI document's `webhooks`, and such a document out of event types.
+//! Event types out of an `OpenAPI` document's `webhooks`, and such a document out of event types.
 //!
 //! JSON values here are other people's documents, of any shape.
 
@@ -240,19 +240,15 @@ pub(super) fn export(types: &[Arc<EventType>]) -> Option<Box<RawValue>> {
 
 fn webhook(event_type: &EventType) -> Value {
     let schema = event_type.schemas.as_deref().and_then(newest_schema);
-    let mut post = json!({
+    let post = json!({
         "operationId": event_type.name,
         "description": event_type.description,
         "deprecated": event_type.deprecated,
         "requestBody": { "content": { "application/json": { "schema": schema.unwrap_or(json!({})) } } },
         "responses": { "2XX": { "description": "the receiver took it" } },
+        "x-svix-feature-flags": event_type.feature_flags,
+        "x-svix-group-name": event_type.group_name,
     });
-    if !event_type.feature_flags.is_empty() {
-        post["x-svix-feature-flags"] = json!(event_type.feature_flags);
-    }
-    if let Some(group) = &event_type.group_name {
-        post["x-svix-group-name"] = json!(group);
-    }
     json!({ "post": post })
 }
 

@@ -406,6 +406,12 @@ impl MessageFilter {
         }
     }
 
+    /// The same, which lets these event types through too.
+    pub(super) fn with_event_types(mut self, more: Vec<String>) -> Self {
+        self.event_types.extend(more);
+        self
+    }
+
     /// Whether it lets everything through.
     pub(super) fn is_open(&self) -> bool {
         self.event_types.is_empty() && self.channel.is_none() && self.tag.is_none()

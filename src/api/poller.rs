@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::Api;
 use super::caller::Caller;
-use super::edit::{check_name, moment};
+use super::edit::{check_path_name, moment};
 use super::error::ApiError;
 use super::message::{self, MessageFilter};
 use super::paging::PageRequest;
@@ -22,7 +22,6 @@ use super::reply::Reply;
 use super::request::Request;
 use crate::model::endpoint::{Endpoint, SharedEndpoint};
 use crate::model::id::{ID_BYTES, MessageId, first_at};
-use crate::model::limits::UID_CHARS;
 use crate::model::matching::{Verdict, explain};
 use crate::model::message::Message;
 use crate::store::cursors::{ConsumerKey, Cursor};
@@ -47,12 +46,13 @@ impl Wanted {
     /// By the query alone.
     fn of(query: &Query) -> Self {
         let channels = query.list("channels");
-        Self { filter: MessageFilter::of(query), channels, endpoint: None }
+        let filter = MessageFilter::of(query).with_event_types(query.list("event_type"));
+        Self { filter, channels, endpoint: None }
     }
 
     /// By the query and the sink.
     fn of_sink(query: &Query, tenant: &Tenant, sink: &str) -> Result<Self, ApiError> {
-        check_name("sink_id", sink, UID_CHARS)?;
+        check_path_name("sink_id", sink)?;
         let endpoint = tenant.endpoint(sink).cloned();
         let endpoint =
             endpoint.map(|e| Arc::new(Endpoint { disabled: None, ..Endpoint::clone(&e) }));
@@ -89,7 +89,7 @@ fn read(
     Ok(api.store.page_of_messages(tenant.app.id, &range, true, |m| wanted.lets(m))?)
 }
 
-fn log_out(page: Page<(Message, Payload)>, after: MessageId) -> LogOut {
+fn log_out(page: &Page<(Message, Payload)>, after: MessageId) -> LogOut {
     let last = page.rows.last().map(|(message, _)| message.id);
     let iterator = page.more.map(MessageId).or(last).unwrap_or(after);
     LogOut {
@@ -128,7 +128,7 @@ pub(super) fn events(api: &Api, request: &Request, app: &str) -> Result<Reply, A
     let limit = PageRequest::limit_of(&query)?;
     let after = place(&query)?.unwrap_or(MessageId([0; ID_BYTES]));
     let page = read(api, &tenant, &Wanted::of(&query), after, limit)?;
-    Ok(Reply::json(200, &log_out(page, after)))
+    Ok(Reply::json(200, &log_out(&page, after)))
 }
 
 /// `GET /app/{app}/poller/{sink}`
@@ -139,11 +139,11 @@ pub(super) fn poll(api: &Api, request: &Request, app: &str, sink: &str) -> Resul
     let limit = PageRequest::limit_of(&query)?;
     let after = place(&query)?.unwrap_or(MessageId([0; ID_BYTES]));
     let page = read(api, &tenant, &wanted, after, limit)?;
-    Ok(Reply::json(200, &log_out(page, after)))
+    Ok(Reply::json(200, &log_out(&page, after)))
 }
 
 fn consumer_key(tenant: &Tenant, sink: &str, consumer: &str) -> Result<ConsumerKey, ApiError> {
-    check_name("consumer_id", consumer, UID_CHARS)?;
+    check_path_name("consumer_id", consumer)?;
     let (sink, consumer) = (sink.to_owned(), consumer.to_owned());
     Ok(ConsumerKey { app: tenant.app.id, sink, consumer })
 }
@@ -169,7 +169,7 @@ pub(super) async fn consumer_poll(
         api.write(move |writer| writer.put_cursor(&key, &Cursor::at(after))).await?;
     }
     let page = read(api, &tenant, &wanted, after, limit)?;
-    Ok(Reply::json(200, &log_out(page, after)))
+    Ok(Reply::json(200, &log_out(&page, after)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -191,7 +191,7 @@ pub(super) async fn consumer_seek(
     consumer: &str,
 ) -> Result<Reply, ApiError> {
     let tenant = Caller::of(api, request)?.tenant(api, app)?;
-    check_name("sink_id", sink, UID_CHARS)?;
+    check_path_name("sink_id", sink)?;
     let key = consumer_key(&tenant, sink, consumer)?;
     let input: SeekIn = request.json()?;
     let position = MessageId(first_at(moment("after", &input.after)?));
@@ -291,7 +291,7 @@ pub(super) async fn commit(
     consumer: &str,
 ) -> Result<Reply, ApiError> {
     let tenant = Caller::of(api, request)?.tenant(api, app)?;
-    check_name("sink_id", sink, UID_CHARS)?;
+    check_path_name("sink_id", sink)?;
     let key = lease_key(&tenant, sink, consumer)?;
     let input: CommitIn = request.json()?;
     let committed = api.write(move |writer| commit_to(writer, &key, input.offset)).await?;

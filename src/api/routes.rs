@@ -12,9 +12,9 @@ use super::error::ApiError;
 use super::reply::Reply;
 use super::request::Request;
 use super::{
-    Api, application, attempt, broadcast, endpoint, environment, event_openapi, event_type,
-    expunge, health, matching, message, operational, pages, poller, portal, replay, schedule,
-    search, session, task, usage,
+    Api, application, attempt, broadcast, docs, endpoint, environment, event_openapi, event_type,
+    expunge, health, matching, message, operational, poller, portal, replay, schedule, search,
+    session, task, usage,
 };
 
 /// What an operation gives.
@@ -122,32 +122,32 @@ group! {
     endpoints, ENDPOINTS, "/api/v1/app", |api, request| {
         "GET" [app "endpoint"] => endpoint::list(api, request, App(app)),
         "POST" [app "endpoint"] => endpoint::create(api, request, App(app)).await,
-        "GET" [app "endpoint" id] => endpoint::get(api, request, App(app), id),
-        "PUT" [app "endpoint" id] => endpoint::update(api, request, App(app), id).await,
-        "PATCH" [app "endpoint" id] => endpoint::patch(api, request, App(app), id).await,
-        "DELETE" [app "endpoint" id] => endpoint::delete(api, request, App(app), id).await,
-        "GET" [app "endpoint" id "secret"] => endpoint::secret::get(api, request, App(app), id),
-        "POST" [app "endpoint" id "secret" "rotate"] => {
-            endpoint::secret::rotate(api, request, App(app), id).await
+        "GET" [app "endpoint" endpoint] => endpoint::get(api, request, App(app), endpoint),
+        "PUT" [app "endpoint" endpoint] => endpoint::update(api, request, App(app), endpoint).await,
+        "PATCH" [app "endpoint" endpoint] => endpoint::patch(api, request, App(app), endpoint).await,
+        "DELETE" [app "endpoint" endpoint] => endpoint::delete(api, request, App(app), endpoint).await,
+        "GET" [app "endpoint" endpoint "secret"] => endpoint::secret::get(api, request, App(app), endpoint),
+        "POST" [app "endpoint" endpoint "secret" "rotate"] => {
+            endpoint::secret::rotate(api, request, App(app), endpoint).await
         },
-        "GET" [app "endpoint" id "headers"] => endpoint::headers::get(api, request, App(app), id),
-        "PUT" [app "endpoint" id "headers"] => endpoint::headers::set(api, request, App(app), id).await,
-        "PATCH" [app "endpoint" id "headers"] => {
-            endpoint::headers::patch(api, request, App(app), id).await
+        "GET" [app "endpoint" endpoint "headers"] => endpoint::headers::get(api, request, App(app), endpoint),
+        "PUT" [app "endpoint" endpoint "headers"] => endpoint::headers::set(api, request, App(app), endpoint).await,
+        "PATCH" [app "endpoint" endpoint "headers"] => {
+            endpoint::headers::patch(api, request, App(app), endpoint).await
         },
-        "GET" [app "endpoint" id "stats"] => endpoint::stats::get(api, request, app, id).await,
-        "POST" [app "endpoint" id "send-example"] => {
-            endpoint::example::send(api, request, app, id).await
+        "GET" [app "endpoint" endpoint "stats"] => endpoint::stats::get(api, request, app, endpoint).await,
+        "POST" [app "endpoint" endpoint "send-example"] => {
+            endpoint::example::send(api, request, app, endpoint).await
         },
-        "GET" [app "endpoint" id "msg"] => attempt::attempted_messages(api, request, app, id),
-        "POST" [app "endpoint" id "recover"] => replay::recover(api, request, app, id).await,
-        "POST" [app "endpoint" id "replay-missing"] => {
-            replay::missing(api, request, app, id).await
+        "GET" [app "endpoint" endpoint "msg"] => attempt::attempted_messages(api, request, app, endpoint),
+        "POST" [app "endpoint" endpoint "recover"] => replay::recover(api, request, app, endpoint).await,
+        "POST" [app "endpoint" endpoint "replay-missing"] => {
+            replay::missing(api, request, app, endpoint).await
         },
-        "POST" [app "endpoint" id "bulk-replay"] => replay::bulk(api, request, app, id).await,
-        "POST" [app "endpoint" id "cancel-msgs"] => replay::cancel(api, request, app, id).await,
-        "GET" [app "endpoint" id "rate-limit-status"] => {
-            endpoint::throttle::status(api, request, app, id)
+        "POST" [app "endpoint" endpoint "bulk-replay"] => replay::bulk(api, request, app, endpoint).await,
+        "POST" [app "endpoint" endpoint "cancel-msgs"] => replay::cancel(api, request, app, endpoint).await,
+        "GET" [app "endpoint" endpoint "rate-limit-status"] => {
+            endpoint::throttle::status(api, request, app, endpoint)
         },
     }
 }
@@ -171,6 +171,7 @@ group! {
 group! {
     /// What stands by itself below the base path.
     others, OTHERS, "/api/v1", |api, request| {
+        "GET" ["openapi.json"] => Ok(docs::json()),
         "GET" ["health"] => Ok(health::get(api)),
         "GET" ["health" "ping"] => Ok(Reply::no_content()),
         "POST" ["auth" "app-portal-access" app] => portal::access(api, request, app).await,
@@ -193,14 +194,14 @@ group! {
     operational_webhooks, OPERATIONAL, "/api/v1/operational-webhook/endpoint", |api, request| {
         "GET" [] => operational::list(api, request),
         "POST" [] => operational::create(api, request).await,
-        "GET" [id] => endpoint::get(api, request, Operational, id),
-        "PUT" [id] => operational::update(api, request, id).await,
-        "DELETE" [id] => endpoint::delete(api, request, Operational, id).await,
-        "GET" [id "headers"] => endpoint::headers::get(api, request, Operational, id),
-        "PUT" [id "headers"] => endpoint::headers::set(api, request, Operational, id).await,
-        "GET" [id "secret"] => endpoint::secret::get(api, request, Operational, id),
-        "POST" [id "secret" "rotate"] => {
-            endpoint::secret::rotate(api, request, Operational, id).await
+        "GET" [endpoint] => endpoint::get(api, request, Operational, endpoint),
+        "PUT" [endpoint] => operational::update(api, request, endpoint).await,
+        "DELETE" [endpoint] => endpoint::delete(api, request, Operational, endpoint).await,
+        "GET" [endpoint "headers"] => endpoint::headers::get(api, request, Operational, endpoint),
+        "PUT" [endpoint "headers"] => endpoint::headers::set(api, request, Operational, endpoint).await,
+        "GET" [endpoint "secret"] => endpoint::secret::get(api, request, Operational, endpoint),
+        "POST" [endpoint "secret" "rotate"] => {
+            endpoint::secret::rotate(api, request, Operational, endpoint).await
         },
     }
 }
@@ -208,7 +209,8 @@ group! {
 group! {
     /// Pages for people.
     for_people, FOR_PEOPLE, "", |_api, _request| {
-        "GET" [""] => Ok(pages::root()),
+        "GET" [""] => Ok(Reply::redirect("/docs")),
+        "GET" ["docs"] => Ok(docs::page()),
         "GET" ["portal"] => Ok(portal::page()),
     }
 }

@@ -9,9 +9,8 @@ use super::records::{self, AttemptRecord};
 use super::trees::Tree;
 use super::{Store, keys};
 use crate::model::attempt::Attempt;
-use crate::model::clock::Timestamp;
-use crate::model::delivery::{Delivery, State};
-use crate::model::id::{AppId, AttemptId, EndpointId, ID_BYTES, MessageId, first_at};
+use crate::model::delivery::Delivery;
+use crate::model::id::{AppId, AttemptId, EndpointId, ID_BYTES, MessageId};
 use crate::model::message::Message;
 
 /// Rows that are looked at for one page.

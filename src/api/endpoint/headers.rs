@@ -57,7 +57,7 @@ pub(super) fn check(headers: &Headers) -> Result<(), ApiError> {
 }
 
 /// `GET /app/{app}/endpoint/{endpoint}/headers`
-pub(crate) fn get(
+pub(in crate::api) fn get(
     api: &Api,
     request: &Request,
     whose: Whose<'_>,
@@ -72,7 +72,7 @@ pub(crate) fn get(
 }
 
 /// `PUT /app/{app}/endpoint/{endpoint}/headers`
-pub(crate) async fn set(
+pub(in crate::api) async fn set(
     api: &Arc<Api>,
     request: &Request,
     whose: Whose<'_>,
@@ -85,7 +85,7 @@ pub(crate) async fn set(
 }
 
 /// `PATCH /app/{app}/endpoint/{endpoint}/headers`: null takes a header away.
-pub(crate) async fn patch(
+pub(in crate::api) async fn patch(
     api: &Arc<Api>,
     request: &Request,
     whose: Whose<'_>,

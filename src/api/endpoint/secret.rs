@@ -27,7 +27,7 @@ struct SecretOut {
 
 /// `GET /app/{app}/endpoint/{endpoint}/secret`. Of an Ed25519 key only the public half is shown:
 /// it is what verifies.
-pub(crate) fn get(
+pub(in crate::api) fn get(
     api: &Api,
     request: &Request,
     whose: Whose<'_>,
@@ -50,7 +50,7 @@ struct RotateIn {
 }
 
 /// `POST /app/{app}/endpoint/{endpoint}/secret/rotate`
-pub(crate) async fn rotate(
+pub(in crate::api) async fn rotate(
     api: &Arc<Api>,
     request: &Request,
     whose: Whose<'_>,

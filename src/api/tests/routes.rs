@@ -67,7 +67,7 @@ fn what_is_not_built_or_not_known_says_so() {
     let house = House::new();
     for (method, path, status, code) in [
         ("GET", "/app/a/msg/m/attempt/t/headers", 501, "not_implemented"),
-        ("POST", "/app/a/msg/search", 501, "not_implemented"),
+        ("POST", "/app/a/endpoint/e/msg/test-attempt", 501, "not_implemented"),
         ("GET", "/nonsense", 404, "unknown_operation"),
         ("DELETE", "/app", 404, "unknown_operation"),
         ("GET", "/app/a/b/c/d/e/f/g", 404, "unknown_operation"),

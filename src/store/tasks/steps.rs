@@ -96,7 +96,7 @@ impl Store {
             }
             Err(err) => return Err(err),
         };
-        let ended = self.write_and_wait(move |writer| writer.take_step(task, plan))?;
+        let ended = self.write_and_wait(move |writer| writer.take_step(&task, plan))?;
         Ok(if ended { Step::Ended } else { Step::More })
     }
 
@@ -135,10 +135,8 @@ impl Store {
     fn walk_endpoint(&self, task: &Task, span: &Span) -> Result<Walk<MessageId>> {
         let endpoint = self.directory().endpoint(span.endpoint)?;
         let endpoint = endpoint.ok_or(Error::NotFound("endpoint"))?;
-        let class = match &task.work {
-            Work::BulkReplay(_, filter) => filter.status_class,
-            _ => None,
-        };
+        let class =
+            if let Work::BulkReplay(_, filter) = &task.work { filter.status_class } else { None };
         self.walk_messages(span.app, &task.cursor, span.since, span.until, |message| {
             let delivery = self.delivery(message.id, span.endpoint)?;
             if !is_wanted(&task.work, &endpoint, message, delivery.as_ref()) {
@@ -285,7 +283,7 @@ fn lets(filter: &ReplayFilter, message: &Message, delivery: Option<&Delivery>) -
 
 impl Writer<'_> {
     /// Does what was planned and moves the cursor. `true` when the task has ended.
-    fn take_step(&mut self, planned: Task, plan: Plan) -> Result<bool> {
+    fn take_step(&mut self, planned: &Task, plan: Plan) -> Result<bool> {
         let Some(mut task) = self.task(planned.org, planned.id)? else { return Ok(true) };
         if task.state != TaskState::Running {
             return Ok(true);

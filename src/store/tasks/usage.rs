@@ -1,12 +1,10 @@
 //! Counting over all messages of many applications, a piece at a time.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::super::Store;
 use super::super::error::Result;
 use super::steps::{Actions, Plan, STEP_MESSAGES, STEP_SCAN};
-use crate::model::application::Application;
 use crate::model::clock::Timestamp;
 use crate::model::id::{AppId, ID_BYTES};
 use crate::model::message::Message;
@@ -16,11 +14,10 @@ impl Store {
     /// One step: the rest of one application, and as many more as fit. The cursor is the
     /// application and, behind it, the last message counted; without one the application is done.
     pub(super) fn plan_usage(&self, task: &Task) -> Result<Plan> {
-        let (since, until) = match &task.work {
-            Work::AppUsage { since, until, .. } => {
-                (*since, until.minus(std::time::Duration::from_millis(1)))
-            }
-            _ => (Timestamp(0), task.created_at),
+        let (since, until) = if let Work::AppUsage { since, until, .. } = &task.work {
+            (*since, until.minus(std::time::Duration::from_millis(1)))
+        } else {
+            (Timestamp(0), task.created_at)
         };
         let mut counts = BTreeMap::new();
         let mut plan =
@@ -57,14 +54,13 @@ impl Store {
         if let Some(app) = last.filter(|_| !after.is_empty()) {
             return Ok(Some((app, after.to_vec())));
         }
-        let next = match &task.work {
-            Work::AppUsage { apps, .. } if !apps.is_empty() => {
-                apps.iter().copied().filter(|app| last.is_none_or(|last| *app > last)).min()
-            }
-            _ => {
-                let found = self.directory().applications(task.org, last, false, 1)?;
-                found.first().map(|app: &Arc<Application>| app.id)
-            }
+        let next = if let Work::AppUsage { apps, .. } = &task.work
+            && !apps.is_empty()
+        {
+            apps.iter().copied().filter(|app| last.is_none_or(|last| *app > last)).min()
+        } else {
+            let found = self.directory().applications(task.org, last, false, 1)?;
+            found.first().map(|app| app.id)
         };
         Ok(next.map(|app| (app, Vec::new())))
     }
@@ -72,9 +68,10 @@ impl Store {
 
 /// Adds a message to what it counts for: its application or its event type.
 fn count(work: &Work, message: &Message, counts: &mut BTreeMap<Vec<u8>, u64>) {
-    let (what, more) = match work {
-        Work::AppUsage { .. } => (message.app.0.to_vec(), message.endpoints.len() as u64),
-        _ => (message.event_type.clone().into_bytes(), 1),
+    let (what, more) = if matches!(work, Work::AppUsage { .. }) {
+        (message.app.0.to_vec(), message.endpoints.len() as u64)
+    } else {
+        (message.event_type.clone().into_bytes(), 1)
     };
     *counts.entry(what).or_default() += more;
 }
