@@ -21,7 +21,6 @@ pub(super) fn step(world: &mut World) -> Result<(), String> {
         2..=9 => make_endpoint(world),
         10..=44 => accept(world),
         45..=69 => return land(world),
-        70..=79 => pass(world),
         80..=82 => change_manner(world),
         83..=84 => resend(world),
         85..=86 => recover(world),

@@ -159,8 +159,9 @@ impl World {
                 let held = self.state.held(id).unwrap_or(&none);
                 let endpoint = self.store.directory().endpoint(id).unwrap();
                 let ordered = endpoint.is_some_and(|e| e.ordered);
-                let head = self.store.queue_head(id, self.now, held, ordered, REFILL_ROWS).unwrap();
-                self.state.step(self.now, Event::Loaded(id, head), more);
+                let loaded =
+                    self.store.queue_head(id, self.now, held, ordered, REFILL_ROWS).unwrap();
+                self.state.step(self.now, Event::Loaded(id, loaded), more);
             }
             Command::Record(result) => {
                 self.store

@@ -109,14 +109,11 @@ impl Writer<'_> {
     fn move_on(&mut self, result: &AttemptResult, attempt: AttemptId) -> Result<Option<Timestamp>> {
         let key = result.row.key;
         let manual = result.row.trigger == Trigger::Manual;
-        let mut delivery = match self.delivery(key.message, key.endpoint)? {
-            Some(delivery) => delivery,
-            None => {
-                let scheduled = (!manual).then_some(key.due);
-                let untried = Delivery::untried(key.message, key.endpoint, self.now());
-                Delivery { next_due: scheduled, queued_due: scheduled, ..untried }
-            }
-        };
+        let mut delivery = self.delivery(key.message, key.endpoint)?.unwrap_or_else(|| {
+            let scheduled = (!manual).then_some(key.due);
+            let untried = Delivery::untried(key.message, key.endpoint, self.now());
+            Delivery { next_due: scheduled, queued_due: scheduled, ..untried }
+        });
         match delivery.first_attempt {
             None => delivery.first_attempt = Some(attempt),
             Some(_) => self.index_attempt(&key, attempt),
