@@ -15,9 +15,9 @@ use crate::model::delivery::QueueKey;
 use crate::model::id::{AppId, EndpointId, ID_BYTES, MessageId};
 
 /// Messages one step removes.
-pub const STEP_MESSAGES: usize = 32;
+pub const STEP_MESSAGES: usize = 128;
 /// Queue rows of a deleted endpoint, or answers, one step removes.
-pub const STEP_ROWS: usize = 512;
+pub const STEP_ROWS: usize = 1024;
 
 impl Store {
     /// One step for one application. `true` when there may be more to remove.
