@@ -10,5 +10,7 @@
 
 mod binary;
 mod cli;
+mod hostile_tools;
+mod limits;
 mod receivers;
 mod tidy;
