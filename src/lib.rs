@@ -9,4 +9,6 @@ pub mod delivery;
 pub mod model;
 pub mod scheduler;
 pub mod signature;
+#[cfg(test)]
+mod sim;
 pub mod store;

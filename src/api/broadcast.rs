@@ -10,7 +10,7 @@ use super::Api;
 use super::caller::Caller;
 use super::edit::{check_name, check_uid};
 use super::error::ApiError;
-use super::message::{check_channels, retention_hours};
+use super::message::{check_channels, check_depth, retention_hours};
 use super::reply::Reply;
 use super::request::{Request, bad_json};
 use super::task::{Start, start};
@@ -51,8 +51,9 @@ pub(super) async fn create(api: &Arc<Api>, request: &Request) -> Result<Reply, A
         let message = "payload must be a JSON object; put other values into a field of one";
         return Err(ApiError::invalid("body", "payload", message));
     }
+    check_depth(input.payload.get())?;
     if input.payload.get().len() > api.settings.max_payload {
-        return Err(super::serve::too_large(api));
+        return Err(super::intake::too_large(api));
     }
     let hours = retention_hours(input.payload_retention_period, input.payload_retention_hours)?;
     let message = Broadcast {

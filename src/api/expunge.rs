@@ -12,9 +12,9 @@ use super::message;
 use super::reply::Reply;
 use super::request::Request;
 use super::task::{Start, start};
-use crate::model::id::MessageId;
+use crate::model::id::{AppId, MessageId};
 use crate::model::task::Work;
-use crate::store::tasks::STEP_MESSAGES;
+use crate::store::{Error, Writer};
 
 /// Messages one request may name.
 const MOST: usize = 1_000;
@@ -51,19 +51,29 @@ pub(super) async fn bulk(api: &Arc<Api>, request: &Request, app: &str) -> Result
         found.extend(id);
         results.insert(name, if id.is_some() { "expunged" } else { "not-found" });
     }
-    // A few at a time, so that other writes get their turn.
-    for ids in found.chunks(STEP_MESSAGES) {
-        let ids = ids.to_vec();
-        api.write(move |writer| {
-            ids.into_iter().try_for_each(|id| match writer.expunge_payload(app, id) {
-                // It expired a moment ago.
-                Err(crate::store::Error::NotFound(_)) => Ok(()),
-                other => other,
-            })
-        })
-        .await?;
+    while !found.is_empty() {
+        found = api.write(move |writer| expunge_some(writer, app, found)).await?;
     }
     Ok(Reply::json(200, &BulkOut { results }))
+}
+
+/// As many as fit into one commit; gives the others back.
+fn expunge_some(
+    writer: &mut Writer<'_>,
+    app: AppId,
+    mut ids: Vec<MessageId>,
+) -> Result<Vec<MessageId>, Error> {
+    while let Some(id) = ids.pop() {
+        match writer.expunge_payload(app, id) {
+            // It expired a moment ago.
+            Ok(()) | Err(Error::NotFound(_)) => {}
+            Err(err) => return Err(err),
+        }
+        if writer.is_full() {
+            break;
+        }
+    }
+    Ok(ids)
 }
 
 /// `POST /app/{app}/msg/expunge-all-contents`

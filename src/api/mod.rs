@@ -10,6 +10,7 @@ pub mod auth;
 mod broadcast;
 mod caller;
 mod docs;
+mod doors;
 mod edit;
 pub mod endpoint;
 mod environment;
@@ -19,6 +20,7 @@ pub mod event_type;
 mod expunge;
 mod health;
 mod idempotency;
+mod intake;
 mod matching;
 pub mod message;
 mod operational;
@@ -79,12 +81,19 @@ pub struct Api {
     pub(crate) board: Arc<Board>,
     pub(crate) settings: ApiSettings,
     tokens: remembered::Remembered,
+    doors: doors::Doors,
 }
 
 impl Api {
     /// An API over `store`; `board` shows what the scheduler knows.
     pub fn new(store: Arc<Store>, board: Arc<Board>, settings: ApiSettings) -> Self {
-        Self { store, board, settings, tokens: remembered::Remembered::default() }
+        Self {
+            store,
+            board,
+            settings,
+            tokens: remembered::Remembered::default(),
+            doors: doors::Doors::default(),
+        }
     }
 
     /// Has `work` done by the commit thread and waits until it lasts.

@@ -135,7 +135,7 @@ impl State {
     pub fn step(&mut self, now: Timestamp, event: Event, out: &mut Vec<Command>) {
         match event {
             Event::Committed(events) => self.committed(now, events, out),
-            Event::Endpoint(id, endpoint, first) => self.endpoint(now, id, endpoint, first),
+            Event::Endpoint(id, endpoint, first) => self.endpoint(now, id, endpoint, first, out),
             Event::Loaded(id, head) => self.loaded(now, id, head),
             Event::Finished(finished) => judge::finished(self, now, *finished, out),
             Event::Tick => {}
@@ -163,8 +163,12 @@ impl State {
     /// When [`State::dispatch`] has to be called next if nothing happens.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let lanes = self.wakes.first().map(|(at, _)| *at);
+        // A probe that cannot be made yet waits for an attempt to end, not for a moment.
+        let may_probe = !self.stopping && self.in_flight < self.limits.max_in_flight;
         match self.network.next_probe() {
-            Some(probe) if !self.round.is_empty() => Some(lanes.map_or(probe, |at| at.min(probe))),
+            Some(probe) if may_probe && !self.round.is_empty() => {
+                Some(lanes.map_or(probe, |at| at.min(probe)))
+            }
             _ => lanes,
         }
     }
@@ -174,14 +178,27 @@ impl State {
         self.lanes.get(&id).map(|lane| &lane.held)
     }
 
+    /// Rows and bytes of payload kept in memory.
+    pub fn buffers(&self) -> (usize, usize) {
+        (self.buffered, self.buffered_bytes)
+    }
+
     /// Attempts that are being made.
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// Whether nothing runs and nothing waits to be recorded.
+    /// Whether it was told to stop, nothing runs and nothing waits to be recorded.
     pub fn is_settled(&self) -> bool {
-        self.in_flight == 0 && self.lanes.values().all(|l| l.held.len() == l.buffer.len())
+        self.stopping
+            && self.in_flight == 0
+            && self.lanes.values().all(|l| l.held.len() == l.buffer.len())
+    }
+
+    /// Endpoints it remembers anything of.
+    #[cfg(test)]
+    pub fn lanes(&self) -> Vec<EndpointId> {
+        self.lanes.keys().copied().collect()
     }
 
     fn committed(&mut self, now: Timestamp, events: Events, out: &mut Vec<Command>) {
@@ -200,9 +217,6 @@ impl State {
                 None => out.push(Command::Look(key.endpoint)),
             }
         }
-        for key in events.cancelled {
-            self.cancelled(now, &key);
-        }
         for id in events.changed {
             out.push(Command::Look(id));
         }
@@ -218,10 +232,10 @@ impl State {
             if lane.held.contains(&row.key) {
                 continue;
             }
-            let is_first = !lane.is_spilled(now) && lane.buffer.len() < LANE_BUFFER;
+            let is_first = lane.takes_fresh(now) && lane.buffer.len() < LANE_BUFFER;
             if fits && is_first && row.not_before <= now && lane.endpoint.is_active() {
                 let content = Some((Arc::clone(&message), payload.clone()));
-                let task = Task { row, content, slow: false };
+                let task = Task { row, content, slow: false, quick: false };
                 self.buffered += 1;
                 self.buffered_bytes += task.bytes();
                 lane.held.insert(row.key);
@@ -239,20 +253,12 @@ impl State {
         lane.held.remove(&recorded.key);
         if let Some(next) = recorded.next {
             lane.note_stored(next);
+            if lane.endpoint.ordered {
+                // It keeps its place: what is in memory stands behind it.
+                self.unbuffer(id, next);
+            }
         }
         self.settle(now, id);
-    }
-
-    /// A row that waits in memory must not be tried any more. One that runs is still recorded.
-    fn cancelled(&mut self, now: Timestamp, key: &QueueKey) {
-        let Some(lane) = self.lanes.get_mut(&key.endpoint) else { return };
-        let Some(at) = lane.buffer.iter().position(|task| task.row.key == *key) else { return };
-        if let Some(task) = lane.buffer.remove(at) {
-            lane.held.remove(key);
-            self.buffered -= 1;
-            self.buffered_bytes -= task.bytes();
-        }
-        self.settle(now, key.endpoint);
     }
 
     fn endpoint(
@@ -261,40 +267,41 @@ impl State {
         id: EndpointId,
         endpoint: Option<SharedEndpoint>,
         first: Option<Timestamp>,
+        out: &mut Vec<Command>,
     ) {
         let Some(endpoint) = endpoint.filter(|e| e.is_active()) else {
-            self.forget(id);
+            self.forget(id, out);
             return;
         };
         let lane =
             self.lanes.entry(id).or_insert_with(|| Lane::new(SharedEndpoint::clone(&endpoint)));
         lane.throttle.set_rate(endpoint.throttle_rate);
-        let was_ordered = lane.endpoint.ordered;
         lane.endpoint = endpoint;
         if let Some(first) = first {
             lane.note_stored(first);
         }
-        if lane.endpoint.ordered && !was_ordered {
-            self.unbuffer(id, now);
-        }
+        // Rows may have been taken out of the queue: what is in memory is read again.
+        self.unbuffer(id, now);
         self.settle(now, id);
     }
 
     /// The endpoint takes nothing more: what waits in memory goes, what runs is still recorded.
-    fn forget(&mut self, id: EndpointId) {
+    fn forget(&mut self, id: EndpointId, out: &mut Vec<Command>) {
         self.unbuffer(id, Timestamp(0));
         if let Some(lane) = self.lanes.get_mut(&id) {
+            if lane.breaker.is_paused() {
+                out.push(Command::Paused(id, None));
+            }
             let mut endpoint = crate::model::endpoint::Endpoint::clone(&lane.endpoint);
             endpoint.deleted = true;
             lane.endpoint = SharedEndpoint::new(endpoint);
-            lane.stored = None;
             lane.breaker = super::breaker::Breaker::default();
             self.settle(Timestamp(0), id);
         }
     }
 
     /// Gives buffered rows back to the store.
-    fn unbuffer(&mut self, id: EndpointId, now: Timestamp) {
+    pub(super) fn unbuffer(&mut self, id: EndpointId, now: Timestamp) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         for task in std::mem::take(&mut lane.buffer) {
             self.buffered -= 1;
@@ -312,7 +319,7 @@ impl State {
             for row in head.rows {
                 if lane.held.insert(row.key) {
                     self.buffered += 1;
-                    lane.buffer.push_back(Task { row, content: None, slow: false });
+                    lane.buffer.push_back(Task { row, content: None, slow: false, quick: false });
                 }
             }
         }
@@ -323,10 +330,13 @@ impl State {
     pub(super) fn settle(&mut self, now: Timestamp, id: EndpointId) {
         let room = self.has_room();
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let gated = lane.blocked_until.is_some_and(|until| until > now)
-            || lane.breaker.next_probe().is_some_and(|probe| probe > now);
+        if !lane.endpoint.is_active() {
+            // Nothing is read for it. When it is enabled again, it is looked at anew.
+            lane.stored = None;
+        }
         let ready = lane.has_work(now)
-            && !gated
+            && !lane.is_gated(now)
+            && lane.throttle.next_token(now).is_none()
             && !lane.loading
             && !lane.is_awaiting_record()
             && lane.running < lane.allowed(self.limits.per_endpoint, room);
@@ -376,7 +386,7 @@ impl State {
         let slow_full = self.slow_in_flight >= (self.limits.max_in_flight / 4).max(1);
         let Some(lane) = self.lanes.get_mut(&id) else { return false };
         lane.in_round = false;
-        if !lane.has_work(now) || lane.loading || lane.is_awaiting_record() {
+        if !lane.has_work(now) || lane.is_gated(now) || lane.loading || lane.is_awaiting_record() {
             self.settle(now, id);
             return false;
         }
@@ -405,6 +415,7 @@ impl State {
         lane.running += 1;
         self.in_flight += 1;
         task.slow = lane.slow;
+        task.quick = lane.quick;
         self.slow_in_flight += usize::from(lane.slow);
         self.network.tried(now);
         out.push(Command::Run(task, SharedEndpoint::clone(&lane.endpoint)));

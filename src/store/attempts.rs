@@ -48,11 +48,21 @@ impl Writer<'_> {
     /// Records an attempt.
     ///
     /// If its queue row is gone (the endpoint was deleted, the delivery cancelled) the attempt is
-    /// kept for people to see, and the delivery is left as it is.
-    pub fn record(&mut self, result: &AttemptResult) -> Result<AttemptId> {
-        let attempt = self.put_attempt(result);
+    /// kept for people to see, and the delivery is left as it is. If its message is gone nothing is
+    /// kept: nothing would ever remove it.
+    pub fn record(&mut self, result: &AttemptResult) -> Result<Option<AttemptId>> {
         let key = result.row.key;
         let still_queued = self.get(Tree::Queue, &keys::queue(&key))?.is_some();
+        // A scheduled row goes with its message, so it is only asked where it can make a difference.
+        let may_be_gone = !still_queued || result.row.trigger == Trigger::Manual;
+        if may_be_gone
+            && self.get(Tree::Messages, &keys::message(result.app, key.message))?.is_none()
+        {
+            self.drop_queue_row(&key);
+            self.note_health(result)?;
+            return Ok(None);
+        }
+        let attempt = self.put_attempt(result);
         let mut next = None;
         if still_queued {
             next = self.move_on(result, attempt)?;
@@ -62,7 +72,7 @@ impl Writer<'_> {
         }
         self.note_health(result)?;
         self.events().recorded.push(Recorded { key, next });
-        Ok(attempt)
+        Ok(Some(attempt))
     }
 
     fn put_attempt(&mut self, result: &AttemptResult) -> AttemptId {
@@ -113,7 +123,7 @@ impl Writer<'_> {
         let manual = result.row.trigger == Trigger::Manual;
         let mut delivery = match self.delivery(key.message, key.endpoint)? {
             Some(delivery) => delivery,
-            None => untried(key, result.row.trigger, self.now()),
+            None => self.first_state(result)?,
         };
         match delivery.first_attempt {
             None => delivery.first_attempt = Some(attempt),
@@ -153,6 +163,22 @@ impl Writer<'_> {
         Ok(next)
     }
 
+    /// A delivery whose first attempt is being recorded.
+    fn first_state(&self, result: &AttemptResult) -> Result<Delivery> {
+        let key = result.row.key;
+        let mut delivery = Delivery::untried(key.message, key.endpoint, self.now());
+        if result.row.trigger == Trigger::Scheduled {
+            delivery.next_due = Some(key.due);
+            delivery.queued_due = Some(key.due);
+        } else if result.verdict != Verdict::Hold
+            && self.scheduled_key(result.app, key.message, key.endpoint)?.is_none()
+        {
+            // Sent by hand to an endpoint it was never scheduled for: nothing more will come.
+            delivery.end(State::Exhausted);
+        }
+        Ok(delivery)
+    }
+
     fn requeue(
         &mut self,
         row: &QueueRow,
@@ -161,8 +187,14 @@ impl Writer<'_> {
         delivery: &mut Delivery,
     ) -> Result<()> {
         let mut key = row.key;
+        #[cfg(test)]
+        let forgets = super::planted::is(super::planted::Bug::ForgetQueueRow);
+        #[cfg(not(test))]
+        let forgets = false;
         if !keeps_place {
-            self.remove(Tree::Queue, &keys::queue(&key));
+            if !forgets {
+                self.remove(Tree::Queue, &keys::queue(&key));
+            }
             key.due = at;
             // A resend may stand there already.
             while self.get(Tree::Queue, &keys::queue(&key))?.is_some() {
@@ -234,7 +266,8 @@ impl Writer<'_> {
     /// 410. Pending deliveries stay: they are sent if a person enables it again.
     fn note_health(&mut self, result: &AttemptResult) -> Result<()> {
         let id = result.row.key.endpoint;
-        if !result.blames_endpoint {
+        let is_there = || Ok::<_, Error>(self.shared().directory.endpoint(id)?.is_some());
+        if !result.blames_endpoint || (result.verdict != Verdict::Succeeded && !is_there()?) {
             return Ok(());
         }
         if result.verdict == Verdict::Succeeded {
@@ -294,22 +327,6 @@ impl Writer<'_> {
         let attempt = record.into_domain(endpoint, attempt, Vec::new())?;
         self.write_attempt(&attempt, EXPUNGED.as_bytes());
         Ok(())
-    }
-}
-
-/// A delivery as it is before its first attempt is recorded.
-fn untried(key: QueueKey, trigger: Trigger, now: Timestamp) -> Delivery {
-    let scheduled = (trigger == Trigger::Scheduled).then_some(key.due);
-    Delivery {
-        message: key.message,
-        endpoint: key.endpoint,
-        state: State::Pending,
-        attempts: 0,
-        next_due: scheduled,
-        queued_due: scheduled,
-        first_attempt: None,
-        last_attempt: None,
-        updated_at: now,
     }
 }
 

@@ -42,8 +42,6 @@ pub struct Events {
     pub recorded: Vec<Recorded>,
     /// Rows put into queues otherwise: resend, recover.
     pub queued: Vec<QueueKey>,
-    /// Rows taken out of queues: they must not be tried any more.
-    pub cancelled: Vec<QueueKey>,
     /// Endpoints made, changed, deleted, or whose queue was changed by hand.
     pub changed: Vec<EndpointId>,
 }
@@ -54,7 +52,6 @@ impl Events {
         self.accepted.is_empty()
             && self.recorded.is_empty()
             && self.queued.is_empty()
-            && self.cancelled.is_empty()
             && self.changed.is_empty()
     }
 
@@ -62,7 +59,6 @@ impl Events {
         self.accepted.append(&mut other.accepted);
         self.recorded.append(&mut other.recorded);
         self.queued.append(&mut other.queued);
-        self.cancelled.append(&mut other.cancelled);
         self.changed.append(&mut other.changed);
     }
 }

@@ -194,7 +194,6 @@ impl Writer<'_> {
             return Ok(false);
         };
         self.remove(Tree::Queue, &keys::queue(&key));
-        self.events().cancelled.push(key);
         let old = self.delivery(message.id, endpoint)?;
         self.put_delivery(&Delivery {
             message: message.id,

@@ -25,6 +25,8 @@ pub mod messages;
 mod migrate;
 pub mod operational;
 pub mod pages;
+#[cfg(test)]
+pub(crate) mod planted;
 pub mod queue;
 mod records;
 pub mod space;
@@ -51,7 +53,7 @@ use trees::Trees;
 pub use writer::Writer;
 
 use crate::model::clock::{Clock, Timestamp};
-use crate::model::id::{EndpointId, ID_BYTES, IdMaker};
+use crate::model::id::{EndpointId, ID_BYTES, IdMaker, MessageId};
 
 /// Fills a buffer with random bytes. An argument, so that a run can be repeated from a seed.
 pub type Entropy = Box<dyn FnMut(&mut [u8]) + Send>;
@@ -115,6 +117,8 @@ pub(crate) struct Shared {
     ids: Mutex<IdSource>,
     /// Since when an endpoint has been failing; mirrors `endpoint_health`.
     failing_since: Mutex<HashMap<EndpointId, Timestamp>>,
+    /// The last place in the queues of ordered endpoints that took something.
+    last_in_queue: Mutex<HashMap<EndpointId, (Timestamp, MessageId)>>,
     retention: Duration,
     space: space::Space,
     bell: tasks::Bell,
@@ -153,6 +157,7 @@ impl Store {
                 pool: Vec::new(),
             }),
             failing_since: Mutex::default(),
+            last_in_queue: Mutex::default(),
             retention: options.retention,
             bell: tasks::Bell::default(),
         });

@@ -21,7 +21,8 @@ pub(crate) fn status(api: &Api, request: &Request, app: &str, id: &str) -> Resul
     let (_, endpoint) = find(api, request, Whose::App(app), id)?;
     let is_held_otherwise = !endpoint.is_active() || api.board.pause(endpoint.id).is_some();
     let is_limited = endpoint.throttle_rate.is_some() && !is_held_otherwise;
-    let overdue = if is_limited { api.store.queue_first(endpoint.id)? } else { None };
+    let overdue =
+        if is_limited { api.store.queue_first(endpoint.id, endpoint.ordered)? } else { None };
     let since = overdue.filter(|due| *due < api.store.now());
     let status = if since.is_some() { "RateLimited" } else { "Ok" };
     let throttled_since = since.map(|due| due.to_string());

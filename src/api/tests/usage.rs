@@ -141,7 +141,7 @@ fn tags_delay_and_retention_of_messages() {
         (&json!(["vip", "a/b"]), &json!(at.to_string()))
     );
     assert!(house.due(&endpoint).is_empty(), "not before its moment");
-    assert_eq!(house.api.store.queue_first(endpoint.parse().unwrap()).unwrap(), Some(at));
+    assert_eq!(house.api.store.queue_first(endpoint.parse().unwrap(), false).unwrap(), Some(at));
     let plain = send(json!({})).is(202);
     assert!(plain.get("tags").is_none() && plain.get("deliverAt").is_none());
     assert_eq!(ids(&house.get("/app/shop/msg?tag=vip").is(200)), [made["id"].as_str().unwrap()]);

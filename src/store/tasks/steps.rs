@@ -299,12 +299,12 @@ impl Writer<'_> {
             Actions::Recover(span, ids) => self.recover_all(&task.work, &span, &ids)?,
             Actions::Cancel(span, rows) => self.cancel_all(&span, &rows)?,
             Actions::Purge(app, ids) => {
-                for id in &ids {
-                    if self.message(app, *id)?.is_some() {
-                        self.expunge_payload(app, *id)?;
-                    }
+                let (done, last) = self.purge_some(app, &ids)?;
+                if let Some(last) = last {
+                    ended = false;
+                    task.cursor = last.0.to_vec();
                 }
-                ids.len() as u64
+                done
             }
             Actions::Accept(apps, new) => {
                 let (done, last) = self.accept_for_all(&apps, &new)?;
@@ -328,6 +328,22 @@ impl Writer<'_> {
         }
         self.put_task(&task);
         Ok(ended)
+    }
+
+    /// Removes payloads until that is enough for one commit: a large one has many rows. Gives how
+    /// many there were, and which was the last if there are more.
+    fn purge_some(&mut self, app: AppId, ids: &[MessageId]) -> Result<(u64, Option<MessageId>)> {
+        let mut done = 0;
+        for (id, next) in ids.iter().zip(ids.iter().skip(1).map(Some).chain([None])) {
+            if self.message(app, *id)?.is_some() {
+                self.expunge_payload(app, *id)?;
+            }
+            done += 1;
+            if self.is_full() && next.is_some() {
+                return Ok((done, Some(*id)));
+            }
+        }
+        Ok((done, None))
     }
 
     fn recover_all(&mut self, work: &Work, span: &Span, ids: &[MessageId]) -> Result<u64> {
@@ -358,7 +374,7 @@ impl Writer<'_> {
             if self.get(Tree::Queue, &keys::queue(key))?.is_some() {
                 // An attempt by hand, beside the schedule.
                 self.remove(Tree::Queue, &keys::queue(key));
-                self.events().cancelled.push(*key);
+                self.events().changed.push(span.endpoint);
             }
             done += 1;
         }

@@ -170,10 +170,10 @@ fn recover_takes_every_failure_once_across_restarts() {
     messages(&store, app, "a", 100);
     end_all(&store, app, to, 200);
     let id = start(&store, Work::Recover(span(app, to)));
-    let mut steps = 0;
+    let mut taken = 0;
     loop {
         let step = store.step_task(org(), id).unwrap();
-        steps += 1;
+        taken += 1;
         drop(store);
         store = open(&folder);
         check_clean(&store);
@@ -181,7 +181,7 @@ fn recover_takes_every_failure_once_across_restarts() {
             break;
         }
     }
-    assert!(steps >= 200 / STEP_MESSAGES, "{steps} steps");
+    assert!(taken >= 200 / steps::STEP_MESSAGES, "{taken} steps");
     let mut queued: Vec<_> = due(&store, to).into_iter().map(|row| row.key.message).collect();
     queued.sort_unstable();
     assert_eq!(queued, failed, "each failed message once, and no other");
