@@ -110,6 +110,14 @@ fn nothing_is_told_of_the_tellers_themselves() {
     let listener = listener.unwrap().unwrap().app.id.to_string();
     record(&house, &listener, own, 8, Verdict::Exhausted);
     assert_eq!(kinds(&house).len(), 1, "its own failure is not told");
+    // Not even to whoever runs the management organisation.
+    let management = "org_00000000000SvixManagement00";
+    let token = house.token(&Subject::Org(management.to_owned()));
+    let listener_of_all = json!({ "url": "https://all.example", "uid": "all" });
+    house.call_as(&token, "POST", OWN, &listener_of_all).is(201);
+    house.call("PUT", &format!("{OWN}/{own}"), &json!({ "url": "https://ops3.example" })).is(200);
+    let path = format!("/app/{management}/msg");
+    assert_eq!(house.call_as(&token, "GET", &path, &Value::Null).is(200)["data"], json!([]));
 }
 
 /// Records an attempt with a number, for whatever is due first.

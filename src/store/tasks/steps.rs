@@ -100,7 +100,7 @@ impl Store {
         Ok(if ended { Step::Ended } else { Step::More })
     }
 
-    fn plan(&self, task: &Task) -> Result<Plan> {
+    pub(super) fn plan(&self, task: &Task) -> Result<Plan> {
         match &task.work {
             Work::Recover(span) | Work::ReplayMissing(span) | Work::BulkReplay(span, _) => {
                 let walk = self.walk_endpoint(task, span)?;
@@ -283,7 +283,7 @@ fn lets(filter: &ReplayFilter, message: &Message, delivery: Option<&Delivery>) -
 
 impl Writer<'_> {
     /// Does what was planned and moves the cursor. `true` when the task has ended.
-    fn take_step(&mut self, planned: &Task, plan: Plan) -> Result<bool> {
+    pub(super) fn take_step(&mut self, planned: &Task, plan: Plan) -> Result<bool> {
         let Some(mut task) = self.task(planned.org, planned.id)? else { return Ok(true) };
         if task.state != TaskState::Running {
             return Ok(true);

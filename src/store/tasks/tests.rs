@@ -195,17 +195,23 @@ fn a_step_that_was_taken_by_another_does_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     let app = app(&store);
-    let to = endpoint(&store, app, |_| {});
     messages(&store, app, "a", 100);
-    end_all(&store, app, to, 500);
-    let id = start(&store, Work::Recover(span(app, to)));
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| run(&store, id));
-        }
-    });
-    assert_eq!(due(&store, to).len(), 100);
-    assert_eq!(store.task(org(), id).unwrap().unwrap().done, 100);
+    let id = start(&store, Work::EventTypeUsage);
+    let task = store.task(org(), id).unwrap().unwrap();
+    // Both have thought the same step out before either takes it.
+    let take = |plan| {
+        let task = task.clone();
+        store.write_and_wait(move |writer| writer.take_step(&task, plan)).unwrap()
+    };
+    let mut plans = [store.plan(&task).unwrap(), store.plan(&task).unwrap()];
+    for plan in &mut plans {
+        plan.ended = false;
+    }
+    for plan in plans {
+        assert!(!take(plan));
+    }
+    assert_eq!(store.task_counts(id, 10).unwrap(), [(b"a".to_vec(), 100)]);
+    assert_eq!(store.task(org(), id).unwrap().unwrap().seen, 100);
     check_clean(&store);
 }
 
