@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::receiver::Manner;
-use super::steps::{accept_one, add_endpoint, make_application};
+use super::steps::{accept_one, add_endpoint, enable, make_application, new_message};
 use super::world::World;
 use crate::model::endpoint::DisabledReason;
 use crate::model::id::EndpointId;
@@ -13,10 +13,17 @@ const HOUR: u64 = 3600;
 /// A world with one application and one endpoint.
 fn small_world(ordered: bool, manner: Manner) -> (World, EndpointId) {
     let mut world = World::new(7);
-    make_application(&mut world);
-    let endpoint = add_endpoint(&world, world.apps[0], ordered, None);
-    world.manners.insert(endpoint, manner);
+    make_application(&mut world).unwrap();
+    let endpoint = endpoint(&mut world, ordered, manner);
     (world, endpoint)
+}
+
+/// One more endpoint of the first application.
+fn endpoint(world: &mut World, ordered: bool, manner: Manner) -> EndpointId {
+    let known: Vec<_> = world.manners.keys().copied().collect();
+    let app = world.apps[0];
+    add_endpoint(world, app, ordered, None, manner).unwrap();
+    *world.manners.keys().find(|id| !known.contains(id)).unwrap()
 }
 
 /// Lets everything that is due happen for so long.
@@ -45,7 +52,7 @@ fn live(world: &mut World, hours: u64) {
 fn accept(world: &mut World, count: usize) {
     for n in 0..count {
         let app = world.apps[0];
-        accept_one(world, app, n.to_string().into_bytes(), None, None);
+        accept_one(world, app, new_message(n.to_string().into_bytes())).unwrap();
         world.pass(Duration::from_millis(5));
         world.settle().unwrap();
     }
@@ -77,9 +84,7 @@ fn a_receiver_down_for_six_days_is_disabled_and_nothing_is_dropped() {
     assert_eq!(endpoint.disabled, Some(DisabledReason::Failing));
     assert!(world.store.queue_length() >= 45, "{} wait", world.store.queue_length());
     world.manners.insert(id, Manner::Well);
-    let mut enabled = crate::model::endpoint::Endpoint::clone(&endpoint);
-    enabled.disabled = None;
-    world.store.write_and_wait(move |writer| writer.put_endpoint(enabled)).unwrap();
+    enable(&mut world, id).unwrap();
     live(&mut world, 24);
     assert_eq!(world.store.queue_length(), 0);
     world.check_store().unwrap();
@@ -87,14 +92,17 @@ fn a_receiver_down_for_six_days_is_disabled_and_nothing_is_dropped() {
 
 #[test]
 fn our_own_network_gone_for_two_hours_counts_against_nobody() {
-    let (mut world, first) = small_world(false, Manner::Unknown);
-    let second = add_endpoint(&world, world.apps[0], false, None);
-    world.manners.insert(second, Manner::Unknown);
-    accept(&mut world, 500);
+    let (mut world, _) = small_world(false, Manner::Well);
+    let ordered = endpoint(&mut world, true, Manner::Well);
+    world.is_cut_off = true;
+    accept(&mut world, 5000);
+    assert_eq!(world.store.queue_length(), 10_000);
     live(&mut world, 2);
     assert_eq!(world.counted, 0, "no attempt is counted");
-    world.manners.insert(first, Manner::Well);
-    world.manners.insert(second, Manner::Well);
+    assert!(world.ledger.ended.is_empty());
+    world.is_cut_off = false;
     live(&mut world, 1);
-    assert_eq!(world.ledger.succeeded.len(), 1000);
+    assert_eq!(world.ledger.succeeded.len(), 10_000);
+    assert!(world.ledger.succeeded.iter().any(|(_, endpoint)| *endpoint == ordered));
+    world.check_store().unwrap();
 }
