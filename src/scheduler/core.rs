@@ -223,7 +223,7 @@ impl State {
             let is_first = lane.takes_fresh(now) && lane.buffer.len() < LANE_BUFFER;
             if fits && is_first && row.not_before <= now && lane.endpoint.is_active() {
                 let content = Some((Arc::clone(&message), payload.clone()));
-                let task = Task { row, content, slow: false };
+                let task = Task { row, content, slow: false, quick: false };
                 self.buffered += 1;
                 self.buffered_bytes += task.bytes();
                 lane.held.insert(row.key);
@@ -304,7 +304,7 @@ impl State {
             for row in head.rows {
                 if lane.held.insert(row.key) {
                     self.buffered += 1;
-                    lane.buffer.push_back(Task { row, content: None, slow: false });
+                    lane.buffer.push_back(Task { row, content: None, slow: false, quick: false });
                 }
             }
         }
@@ -398,6 +398,7 @@ impl State {
         lane.running += 1;
         self.in_flight += 1;
         task.slow = lane.slow;
+        task.quick = lane.quick;
         self.slow_in_flight += usize::from(lane.slow);
         self.network.tried(now);
         out.push(Command::Run(task, SharedEndpoint::clone(&lane.endpoint)));

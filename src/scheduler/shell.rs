@@ -293,7 +293,8 @@ impl Shell {
     /// Hands an attempt to a thread. When the system has no thread for it, it is made to look like
     /// a failure of ours: it is tried again by the schedule.
     fn start_attempt(&self, task: Task, endpoint: SharedEndpoint) {
-        let started = self.pool.run(endpoint.id, self.per_endpoint, (task, endpoint));
+        let (id, quick) = (endpoint.id, task.quick);
+        let started = self.pool.run(id, self.per_endpoint, quick, (task, endpoint));
         let Err(((task, endpoint), err)) = started else { return };
         tracing::error!(%err, "no thread for an attempt");
         let failure = crate::model::outcome::Failure::Internal { detail: err.to_string() };
