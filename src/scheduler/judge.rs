@@ -86,7 +86,9 @@ fn judge(
     let was_paused = lane.breaker.is_paused();
     let schedule = done.schedule.as_ref().unwrap_or(&state.limits.schedule);
     let code = outcome.failure.as_ref().map_or("", Failure::code);
-    if lane.breaker.failed(now, code, schedule) || was_paused {
+    // Of an endpoint that was disabled or deleted meanwhile nothing is remembered.
+    let counts = lane.endpoint.is_active();
+    if counts && (lane.breaker.failed(now, code, schedule) || was_paused) {
         out.push(Command::Paused(id, lane.breaker.pause()));
     }
     let scheduled = done.task.row.trigger == Trigger::Scheduled;

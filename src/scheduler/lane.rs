@@ -123,6 +123,12 @@ impl Lane {
         self.endpoint.is_active() && (!self.buffer.is_empty() || self.is_spilled(now))
     }
 
+    /// Whether it has to wait whatever is due: it is paused, or its network is in doubt.
+    pub(super) fn is_gated(&self, now: Timestamp) -> bool {
+        self.blocked_until.is_some_and(|until| until > now)
+            || self.breaker.next_probe().is_some_and(|probe| probe > now)
+    }
+
     /// Attempts it may have handed out, of the `most` that any endpoint may have running. A healthy
     /// one gets some more ahead, for threads that are done to go on with, while there is `room`.
     pub(super) fn allowed(&self, most: usize, room: bool) -> usize {

@@ -43,7 +43,8 @@ struct PoolState<K, J> {
 }
 
 impl<K: Hash + Eq + Copy, J> PoolState<K, J> {
-    /// A job for `key` is done: the next one that waits for the same key, or one thread less for it.
+    /// A job for `key` is done: the next one that waits for the same key, or one thread less for
+    /// it.
     fn follow_up(&mut self, key: K) -> Option<J> {
         if let Some(waiting) = self.ahead.get_mut(&key) {
             if let Some(job) = waiting.pop_front() {
@@ -51,13 +52,17 @@ impl<K: Hash + Eq + Copy, J> PoolState<K, J> {
             }
             self.ahead.remove(&key);
         }
+        self.one_less(key);
+        None
+    }
+
+    fn one_less(&mut self, key: K) {
         if let Some(active) = self.active.get_mut(&key) {
             *active -= 1;
             if *active == 0 {
                 self.active.remove(&key);
             }
         }
-        None
     }
 }
 
@@ -126,7 +131,7 @@ impl<K: Hash + Eq + Copy + Send + 'static, J: Send + 'static> Pool<K, J> {
                 Ok(())
             }
             Err(err) => {
-                state.follow_up(key);
+                state.one_less(key);
                 let job = lock(&slot.job).take();
                 job.map_or(Ok(()), |(_, job)| Err((job, err)))
             }

@@ -221,8 +221,9 @@ impl Shell {
         let now = self.time.now();
         let mut commands = Vec::new();
         for id in self.store.directory().endpoint_ids()? {
-            if let Some(first) = self.store.queue_first(id)? {
-                let endpoint = self.store.directory().endpoint(id)?;
+            let endpoint = self.store.directory().endpoint(id)?;
+            let ordered = endpoint.as_ref().is_some_and(|e| e.ordered);
+            if let Some(first) = self.store.queue_first(id, ordered)? {
                 self.state.step(now, Event::Endpoint(id, endpoint, Some(first)), &mut commands);
             }
         }
@@ -269,7 +270,9 @@ impl Shell {
             Command::Look(id) => {
                 let endpoint = self.store.directory().endpoint(id)?;
                 let first = match &endpoint {
-                    Some(endpoint) if endpoint.is_active() => self.store.queue_first(id)?,
+                    Some(endpoint) if endpoint.is_active() => {
+                        self.store.queue_first(id, endpoint.ordered)?
+                    }
                     _ => None,
                 };
                 self.state.step(now, Event::Endpoint(id, endpoint, first), more);

@@ -103,7 +103,8 @@ impl World {
         ids.sort_unstable();
         for id in ids {
             let endpoint = self.store.directory().endpoint(id).unwrap();
-            let Some(first) = self.store.queue_first(id).unwrap() else { continue };
+            let ordered = endpoint.as_ref().is_some_and(|e| e.ordered);
+            let Some(first) = self.store.queue_first(id, ordered).unwrap() else { continue };
             let first = Some(first);
             self.state.step(self.now, Event::Endpoint(id, endpoint, first), &mut commands);
         }

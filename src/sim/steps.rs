@@ -393,9 +393,9 @@ fn expire(world: &mut World) -> Result<(), String> {
     sweep(world);
     let horizon = world.wall.now().minus(RETENTION);
     let promised = world.ledger.promised.iter();
-    let old: Vec<_> = promised.filter(|(id, _)| id.made_at() < horizon).collect();
-    let old: Vec<_> = old.into_iter().map(|(id, promise)| (*id, promise.app)).collect();
-    for (id, app) in old {
+    let may_go = |id: MessageId, app| id.made_at() < horizon || !world.apps.contains(&app);
+    let old = promised.map(|(id, promise)| (*id, promise.app));
+    for (id, app) in old.filter(|(id, app)| may_go(*id, *app)).collect::<Vec<_>>() {
         // A message that was accepted while the clock was wrong may wait behind younger ones.
         if world.store.message(app, id).unwrap().is_none() {
             world.ledger.forget(id);
@@ -408,6 +408,9 @@ fn expire(world: &mut World) -> Result<(), String> {
 pub(super) fn sweep(world: &World) {
     let store = &world.store;
     for app in store.directory().application_ids().unwrap() {
+        while store.expire_messages(app).unwrap() {}
+    }
+    for app in store.orphaned_messages().unwrap() {
         while store.expire_messages(app).unwrap() {}
     }
     while store.expire_payloads().unwrap() {}

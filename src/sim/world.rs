@@ -1,6 +1,6 @@
 //! One simulated daemon: store, decisions, attempts in flight, and everything outside of it.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -69,6 +69,8 @@ pub(super) struct World {
     lazy: VecDeque<Lazy>,
     /// Set while a group is gathered.
     afters: Option<Vec<After>>,
+    /// Deliveries to look at when all of a group is known.
+    notes: Option<Vec<(MessageId, EndpointId)>>,
     /// Our own network is gone.
     pub(super) is_cut_off: bool,
     pub(super) flights: Vec<Flight>,
@@ -76,6 +78,8 @@ pub(super) struct World {
     pub(super) apps: Vec<AppId>,
     pub(super) manners: BTreeMap<EndpointId, Manner>,
     pub(super) counted: u64,
+    /// Endpoints that people are told are paused.
+    pub(super) paused: BTreeSet<EndpointId>,
 }
 
 /// Messages are kept for so long in the simulated world.
@@ -116,12 +120,14 @@ impl World {
             lags: false,
             lazy: VecDeque::new(),
             afters: None,
+            notes: None,
             is_cut_off: false,
             flights: Vec::new(),
             ledger: Ledger::default(),
             apps: Vec::new(),
             manners: BTreeMap::new(),
             counted: 0,
+            paused: BTreeSet::new(),
         }
     }
 
@@ -162,7 +168,10 @@ impl World {
         self.store.do_gathered().unwrap();
         let afters = self.afters.take().unwrap_or_default();
         gathered?;
-        afters.into_iter().try_for_each(|after| after(self))
+        self.notes = Some(Vec::new());
+        afters.into_iter().try_for_each(|after| after(self))?;
+        let notes = self.notes.take().unwrap_or_default();
+        notes.into_iter().try_for_each(|(message, endpoint)| self.note(message, endpoint))
     }
 
     /// What nobody waited for is written.
@@ -206,6 +215,7 @@ impl World {
     pub(super) fn forget_memory(&mut self) {
         self.events.lock().unwrap().clear();
         self.flights.clear();
+        self.paused.clear();
         self.lazy.clear();
         self.state = State::new(limits());
         self.now = self.wall.now();
@@ -269,10 +279,12 @@ impl World {
             Command::Look(id) => {
                 let endpoint = self.store.directory().endpoint(id).unwrap();
                 let first = endpoint.as_ref().filter(|e| e.is_active());
-                let first = first.and_then(|_| self.store.queue_first(id).unwrap());
+                let first = first.and_then(|e| self.store.queue_first(id, e.ordered).unwrap());
                 self.state.step(self.now, Event::Endpoint(id, endpoint, first), more);
             }
-            Command::Paused(..) | Command::Offline(_) => {}
+            Command::Paused(id, Some(_)) => drop(self.paused.insert(id)),
+            Command::Paused(id, None) => drop(self.paused.remove(&id)),
+            Command::Offline(_) => {}
         }
         Ok(())
     }
@@ -355,6 +367,10 @@ impl World {
 
     /// Takes down where the store says a delivery stands.
     pub(super) fn note(&mut self, message: MessageId, endpoint: EndpointId) -> Result<(), String> {
+        if let Some(notes) = &mut self.notes {
+            notes.push((message, endpoint));
+            return Ok(());
+        }
         let Some(delivery) = self.store.delivery(message, endpoint).unwrap() else {
             return Ok(());
         };
@@ -383,6 +399,19 @@ impl World {
     pub(super) fn check_store(&self) -> Result<(), String> {
         let report = self.store.check().unwrap();
         if report.is_clean() { Ok(()) } else { Err(report.faults.join("; ")) }
+    }
+
+    /// Nothing is remembered of endpoints that are deleted or disabled, once nothing runs.
+    pub(super) fn check_forgotten(&self) -> Result<(), String> {
+        let known = self.state.lanes();
+        for id in known.iter().chain(&self.paused) {
+            let found = self.store.directory().endpoint(*id).unwrap();
+            if found.is_none_or(|endpoint| !endpoint.is_active()) {
+                let paused = self.paused.contains(id);
+                return Err(format!("{id} is gone and still remembered (as paused: {paused})"));
+            }
+        }
+        Ok(())
     }
 
     fn check_bounds(&self) -> Result<(), String> {
@@ -421,6 +450,8 @@ impl World {
         }
         self.settle()?;
         self.check_store()?;
+        self.check_forgotten()?;
+        self.state.step(self.now, Event::Stop, &mut Vec::new());
         if !self.state.is_settled() {
             return Err("nothing runs, and yet something waits to be recorded".to_owned());
         }

@@ -197,6 +197,12 @@ impl Writer<'_> {
         known.insert(endpoint, last);
     }
 
+    /// The endpoint is no longer an ordered one: its last place means nothing any more.
+    pub(super) fn forget_last_in_queue(&self, endpoint: EndpointId) {
+        let mut known = self.shared().last_in_queue.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(&endpoint);
+    }
+
     /// Stages a queue row.
     pub(super) fn put_queue_row(&mut self, row: &QueueRow) {
         self.put(Tree::Queue, &keys::queue(&row.key), codec::encode(&QueueRecord::of(row)));
