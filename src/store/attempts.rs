@@ -5,7 +5,7 @@ use super::accept::CHUNK_BYTES;
 use super::error::{Error, Result};
 use super::events::Recorded;
 use super::records::{AttemptRecord, DeliveryRecord, QueueRecord};
-use super::trees::Tree;
+use super::trees::{ROW_BYTES, Tree};
 use super::writer::Writer;
 use super::{codec, keys, records};
 use crate::model::attempt::Attempt;
@@ -102,17 +102,17 @@ impl Writer<'_> {
 
     /// Writes an attempt's row, and its response behind it or in chunks.
     pub(super) fn write_attempt(&mut self, attempt: &Attempt, response: &[u8]) {
-        let inline = response.len() <= CHUNK_BYTES;
-        let elsewhere = if inline { 0 } else { u32::try_from(response.len()).unwrap_or(u32::MAX) };
-        if !inline {
+        let mut row = codec::encode(&AttemptRecord::of(attempt, 0));
+        if row.len() + response.len() <= ROW_BYTES {
+            row.extend_from_slice(response);
+        } else {
+            let elsewhere = u32::try_from(response.len()).unwrap_or(u32::MAX);
+            row = codec::encode(&AttemptRecord::of(attempt, elsewhere));
             for (n, chunk) in (0u16..).zip(response.chunks(CHUNK_BYTES)) {
                 self.put(Tree::Responses, &keys::chunk(&attempt.id.0, n), chunk);
             }
         }
-        let record = AttemptRecord::of(attempt, elsewhere);
-        let tail = if inline { response } else { &[] };
-        let key = keys::attempt(attempt.endpoint, attempt.id);
-        self.put(Tree::Attempts, &key, codec::encode_with_tail(&record, tail));
+        self.put(Tree::Attempts, &keys::attempt(attempt.endpoint, attempt.id), row);
     }
 
     /// The delivery's new state, and the queue row for its next try.
