@@ -240,6 +240,12 @@ impl World {
             return Ok(());
         }
         loop {
+            // What was decided is done before anything more is heard of.
+            while !commands.is_empty() {
+                for command in std::mem::take(&mut commands) {
+                    self.execute(command, &mut commands)?;
+                }
+            }
             if !self.lags || self.dice.one_in(3) {
                 self.write_lazy()?;
             }
@@ -299,7 +305,9 @@ impl World {
         }
         let scheduled = task.row.trigger == Trigger::Scheduled;
         if scheduled && self.ledger.succeeded.contains(&pair) {
-            return Err(format!("{pair:?} is tried again although it was recorded as done"));
+            let stands = self.store.delivery(key.message, key.endpoint).unwrap();
+            let row = task.row;
+            return Err(format!("{row:?} is tried although it was recorded as done: {stands:?}"));
         }
         if usize::from(attempt) > schedule().attempts() {
             return Err(format!("{pair:?}: attempt {attempt} is more than the schedule has"));
