@@ -92,9 +92,10 @@ impl World {
             }
         }
         // Of what was being written nobody was told: what lasted counts all the same.
-        let pairs = self.ledger.promised.iter().flat_map(|(id, promise)| {
-            promise.endpoints.iter().map(|endpoint| (*id, *endpoint))
-        });
+        let pairs =
+            self.ledger.promised.iter().flat_map(|(id, promise)| {
+                promise.endpoints.iter().map(|endpoint| (*id, *endpoint))
+            });
         for (message, endpoint) in pairs.collect::<Vec<_>>() {
             self.note(message, endpoint)?;
         }

@@ -28,7 +28,11 @@ fn endpoint(world: &mut World, ordered: bool, manner: Manner) -> EndpointId {
 
 /// Lets everything that is due happen for so long.
 fn live(world: &mut World, hours: u64) {
-    let end = world.now().plus(Duration::from_secs(hours * HOUR));
+    live_seconds(world, hours * HOUR);
+}
+
+fn live_seconds(world: &mut World, seconds: u64) {
+    let end = world.now().plus(Duration::from_secs(seconds));
     loop {
         world.settle().unwrap();
         if !world.flights.is_empty() {
@@ -105,4 +109,20 @@ fn our_own_network_gone_for_two_hours_counts_against_nobody() {
     assert_eq!(world.ledger.succeeded.len(), 10_000);
     assert!(world.ledger.succeeded.iter().any(|(_, endpoint)| *endpoint == ordered));
     world.check_store().unwrap();
+}
+
+#[test]
+fn one_dead_name_on_a_quiet_day_holds_nobody_else() {
+    let (mut world, _) = small_world(false, Manner::Unknown);
+    let well = endpoint(&mut world, false, Manner::Well);
+    for _ in 0..30 {
+        accept(&mut world, 1);
+        while !world.flights.is_empty() {
+            world.land(0).unwrap();
+            world.settle().unwrap();
+        }
+        let message = *world.ledger.promised.keys().next_back().unwrap();
+        assert!(world.ledger.succeeded.contains(&(message, well)), "{message} waits");
+        live_seconds(&mut world, 95);
+    }
 }

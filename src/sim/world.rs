@@ -18,7 +18,7 @@ use crate::model::outcome::{Failure, Outcome};
 use crate::model::retry::RetrySchedule;
 use crate::scheduler::Task;
 use crate::scheduler::core::{
-    Command, Event, Finished, Limits, REFILL_ROWS, State, TOTAL_BUFFER, TOTAL_BUFFER_BYTES,
+    Command, Event, Finished, Limits, State, TOTAL_BUFFER, TOTAL_BUFFER_BYTES,
 };
 use crate::store::attempts::AttemptResult;
 use crate::store::events::Events;
@@ -193,8 +193,7 @@ impl World {
 
     fn record(&mut self, result: AttemptResult) -> Result<(), String> {
         let key = result.row.key;
-        let uncounted =
-            result.verdict == Verdict::Hold || result.row.trigger == Trigger::Manual;
+        let uncounted = result.verdict == Verdict::Hold || result.row.trigger == Trigger::Manual;
         let before = self.store.delivery(key.message, key.endpoint).unwrap();
         let before = before.map_or(0, |delivery| delivery.attempts);
         // Another record of the same delivery may be in the same group.
@@ -271,13 +270,12 @@ impl World {
     fn execute(&mut self, command: Command, more: &mut Vec<Command>) -> Result<(), String> {
         match command {
             Command::Run(task, endpoint) => self.take_off(task, endpoint)?,
-            Command::Refill(id) => {
+            Command::Refill(id, rows) => {
                 let none = HashSet::new();
                 let held = self.state.held(id).unwrap_or(&none);
                 let endpoint = self.store.directory().endpoint(id).unwrap();
                 let ordered = endpoint.is_some_and(|e| e.ordered);
-                let loaded =
-                    self.store.queue_head(id, self.now, held, ordered, REFILL_ROWS).unwrap();
+                let loaded = self.store.queue_head(id, self.now, held, ordered, rows).unwrap();
                 self.state.step(self.now, Event::Loaded(id, loaded), more);
             }
             Command::Record(result) => self.lazy.push_back(Lazy::Record(result)),
@@ -424,7 +422,7 @@ impl World {
 
     fn check_bounds(&self) -> Result<(), String> {
         let (rows, bytes) = self.state.buffers();
-        if rows > TOTAL_BUFFER || bytes > TOTAL_BUFFER_BYTES {
+        if rows > TOTAL_BUFFER + limits().max_in_flight || bytes > TOTAL_BUFFER_BYTES {
             return Err(format!("{rows} rows and {bytes} bytes are buffered"));
         }
         if self.state.in_flight() != self.flights.len() {
