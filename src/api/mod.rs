@@ -8,12 +8,14 @@ pub mod application;
 pub mod attempt;
 pub mod auth;
 mod caller;
+mod doors;
 mod edit;
 pub mod endpoint;
 pub mod error;
 pub mod event_type;
 mod health;
 mod idempotency;
+mod intake;
 pub mod message;
 mod operations;
 mod paging;
@@ -63,12 +65,19 @@ pub struct Api {
     pub(crate) board: Arc<Board>,
     pub(crate) settings: ApiSettings,
     tokens: remembered::Remembered,
+    doors: doors::Doors,
 }
 
 impl Api {
     /// An API over `store`; `board` shows what the scheduler knows.
     pub fn new(store: Arc<Store>, board: Arc<Board>, settings: ApiSettings) -> Self {
-        Self { store, board, settings, tokens: remembered::Remembered::default() }
+        Self {
+            store,
+            board,
+            settings,
+            tokens: remembered::Remembered::default(),
+            doors: doors::Doors::default(),
+        }
     }
 
     /// Has `work` done by the commit thread and waits until it lasts.

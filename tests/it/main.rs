@@ -10,5 +10,8 @@
 
 mod binary;
 mod cli;
+#[allow(dead_code, reason = "shared by test files, not all of which use all of it")]
+mod hostile_tools;
+mod limits;
 mod receivers;
 mod tidy;
