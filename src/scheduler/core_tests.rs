@@ -54,12 +54,8 @@ impl Crowd {
     fn new(endpoints: usize, waiting: usize, max_in_flight: usize) -> Self {
         let schedule = RetrySchedule::default_schedule();
         let limits = Limits { max_in_flight, per_endpoint: 2, schedule };
-        let mut crowd = Self {
-            state: State::new(limits),
-            waiting: HashMap::new(),
-            most: 0,
-            runs: Vec::new(),
-        };
+        let mut crowd =
+            Self { state: State::new(limits), waiting: HashMap::new(), most: 0, runs: Vec::new() };
         for n in 1..=endpoints {
             let found = endpoint(n);
             crowd.waiting.insert(found.id, waiting);

@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::receiver::Manner;
 use super::steps::{accept_one, add_endpoint, enable, make_application, new_message};
 use super::world::World;
+use crate::model::delivery::State;
 use crate::model::endpoint::DisabledReason;
 use crate::model::id::EndpointId;
+use crate::model::message::NewMessage;
 
 const HOUR: u64 = 3600;
 
@@ -125,4 +127,48 @@ fn one_dead_name_on_a_quiet_day_holds_nobody_else() {
         assert!(world.ledger.succeeded.contains(&(message, well)), "{message} waits");
         live_seconds(&mut world, 95);
     }
+}
+
+#[test]
+fn what_takes_the_place_of_a_cancelled_delivery_is_not_mistaken_for_it() {
+    let (mut world, endpoint) = small_world(false, Manner::Broken);
+    let app = world.apps[0];
+    accept_one(&mut world, app, new_message(b"one".to_vec())).unwrap();
+    world.settle().unwrap();
+    let id = *world.ledger.promised.keys().next().unwrap();
+    let (message, _) = world.store.message(app, id).unwrap().unwrap();
+    let both = move |writer: &mut crate::store::Writer<'_>| {
+        writer.cancel(&message, endpoint)?;
+        writer.resend(app, id, endpoint)
+    };
+    world.store.write_and_wait(both).unwrap();
+    world.settle().unwrap();
+    assert_eq!(world.flights.len(), 1, "the first attempt is still under way");
+    world.land(0).unwrap();
+    world.settle().unwrap();
+    let stands = world.store.delivery(id, endpoint).unwrap().unwrap();
+    assert_eq!(stands.state, State::Cancelled);
+    assert_eq!(world.flights.len(), 1, "the resend had to wait for its place");
+    world.manners.insert(endpoint, Manner::Well);
+    live(&mut world, 1);
+    assert_eq!(world.store.delivery(id, endpoint).unwrap().unwrap().state, State::Succeeded);
+}
+
+#[test]
+fn payloads_that_were_removed_are_not_held_against_the_receiver() {
+    let (mut world, endpoint) = small_world(false, Manner::Well);
+    let at = world.now().plus(Duration::from_secs(60));
+    let app = world.apps[0];
+    for _ in 0..20 {
+        let new = NewMessage { deliver_at: Some(at), ..new_message(b"gone soon".to_vec()) };
+        accept_one(&mut world, app, new).unwrap();
+        let id = *world.ledger.promised.keys().next_back().unwrap();
+        world.store.write_and_wait(move |writer| writer.expunge_payload(app, id)).unwrap();
+    }
+    live(&mut world, 1);
+    assert_eq!(world.ledger.ended.len(), 20, "one attempt each");
+    assert!(world.ledger.succeeded.is_empty());
+    accept(&mut world, 1);
+    assert_eq!(world.flights.len(), 1, "the endpoint is not paused");
+    assert!(!world.paused.contains(&endpoint));
 }

@@ -51,7 +51,9 @@ impl Writer<'_> {
     /// kept: nothing would ever remove it.
     pub fn record(&mut self, result: &AttemptResult) -> Result<Option<AttemptId>> {
         let key = result.row.key;
-        let still_queued = self.get(Tree::Queue, &keys::queue(&key))?.is_some();
+        // After a cancellation a resend or a recovery may have taken its place.
+        let found = self.queue_row(&key)?;
+        let still_queued = found == Some(result.row);
         // A scheduled row goes with its message, so it is only asked where it can make a difference.
         let may_be_gone = !still_queued || result.row.trigger == Trigger::Manual;
         if may_be_gone
@@ -62,7 +64,7 @@ impl Writer<'_> {
             return Ok(None);
         }
         let attempt = self.put_attempt(result);
-        let mut next = None;
+        let mut next = found.map(|row| row.not_before);
         if still_queued {
             next = self.move_on(result, attempt)?;
         } else {
@@ -71,6 +73,17 @@ impl Writer<'_> {
         self.note_health(result)?;
         self.events().recorded.push(Recorded { key, next });
         Ok(Some(attempt))
+    }
+
+    /// What stands at a place in a queue.
+    fn queue_row(&self, key: &QueueKey) -> Result<Option<QueueRow>> {
+        match self.get(Tree::Queue, &keys::queue(key))? {
+            Some(row) => {
+                let record: QueueRecord = records::read(Tree::Queue, &row)?;
+                record.into_domain(*key).map(Some)
+            }
+            None => Ok(None),
+        }
     }
 
     fn put_attempt(&mut self, result: &AttemptResult) -> AttemptId {
