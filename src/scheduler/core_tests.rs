@@ -81,7 +81,8 @@ impl Crowd {
                         running.push((task, endpoint));
                     }
                     Command::Refill(id, rows) => self.load(id, rows),
-                    other => panic!("{other:?}"),
+                    Command::Record(_) | Command::Paused(..) | Command::Offline(_) => {}
+                    Command::Drop(_) | Command::Look(_) => panic!("{command:?}"),
                 }
             }
         }

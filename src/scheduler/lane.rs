@@ -48,7 +48,6 @@ impl Task {
 }
 
 /// See the module's text.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, none is a state")]
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) endpoint: SharedEndpoint,

@@ -44,7 +44,7 @@ pub(super) fn step(world: &mut World) -> Result<(), String> {
 /// Many at once: what they ask for is written as one group.
 fn burst(world: &mut World) -> Result<(), String> {
     world.in_one_group(|world| {
-        for _ in 0..world.dice.below(8) + 1 {
+        for _ in 0..=world.dice.below(8) {
             match world.dice.below(8) {
                 0 => cancel(world)?,
                 1 => recover(world)?,
@@ -58,7 +58,7 @@ fn burst(world: &mut World) -> Result<(), String> {
 }
 
 fn accept_and_record(world: &mut World) -> Result<(), String> {
-    (0..world.dice.below(4) + 1).try_for_each(|_| accept(world))
+    (0..=world.dice.below(4)).try_for_each(|_| accept(world))
 }
 
 pub(super) fn make_application(world: &mut World) -> Result<(), String> {
