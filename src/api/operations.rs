@@ -32,8 +32,6 @@ const NOT_BUILT: &[(&str, &str, &str)] = &[
         "/api/v1/app/{}/destination/{}/transformation",
         "v1.destination.transformation.patch",
     ),
-    ("GET", "/api/v1/app/{}/endpoint/{}/attempt-stats", "v1.endpoint.get-attempt-stats"),
-    ("GET", "/api/v1/app/{}/events/subscription/{}", "v1.message.events-subscription"),
     ("GET", "/api/v1/app/{}/integration", "v1.integration.list"),
     ("POST", "/api/v1/app/{}/integration", "v1.integration.create"),
     ("DELETE", "/api/v1/app/{}/integration/{}", "v1.integration.delete"),

@@ -71,6 +71,7 @@ group! {
         "POST" [app "msg" "expunge-all-contents"] => expunge::all(api, request, app).await,
         "POST" [app "match"] => matching::dry_run(api, request, app),
         "GET" [app "events"] => poller::events(api, request, app),
+        "GET" [app "events" "subscription" sink] => poller::poll(api, request, app, sink),
         "GET" [app "stats" "attempts"] => usage::attempts(api, request, app).await,
         "GET" [app "msg" msg "raw"] => message::raw(api, request, app, msg),
         "GET" [app "msg" msg "explain"] => matching::explain(api, request, app, msg),
@@ -136,6 +137,9 @@ group! {
             endpoint::headers::patch(api, request, App(app), endpoint).await
         },
         "GET" [app "endpoint" endpoint "stats"] => endpoint::stats::get(api, request, app, endpoint).await,
+        "GET" [app "endpoint" endpoint "attempt-stats"] => {
+            endpoint::stats::attempts(api, request, app, endpoint).await
+        },
         "POST" [app "endpoint" endpoint "send-example"] => {
             endpoint::example::send(api, request, app, endpoint).await
         },

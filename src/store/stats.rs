@@ -108,6 +108,27 @@ impl Store {
         Ok(())
     }
 
+    /// Deliveries to an endpoint that were given up, of messages accepted from `since` to before
+    /// `until`.
+    pub fn count_cancelled_for(
+        &self,
+        app: AppId,
+        endpoint: EndpointId,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<u64> {
+        let key = |at| keys::message(app, MessageId(first_at(at)));
+        let span = (Bound::Included(key(since)), Bound::Excluded(key(until.max(since))));
+        let mut count = 0;
+        for row in self.shared.trees.tree(Tree::Messages).range(span).keys() {
+            let damaged = || Error::corrupt("messages", "a key has the wrong length");
+            let (_, id) = keys::split_pair(&row?).ok_or_else(damaged)?;
+            let delivery = self.delivery(MessageId(id), endpoint)?;
+            count += u64::from(delivery.is_some_and(|d| d.state == State::Cancelled));
+        }
+        Ok(count)
+    }
+
     /// Counts the attempts for an endpoint in `range` that `wanted` lets through. The flag says
     /// that there were more than [`COUNT_SCAN`] to look at: then the count is a lower bound.
     pub fn count_attempts(

@@ -53,6 +53,7 @@ fn a_sink_that_is_an_endpoint_reads_what_that_wants() {
     let got = house.get("/app/shop/poller/sink").is(200);
     assert_eq!(ids(&got), [all[0].clone(), all[2].clone()]);
     assert_eq!(ids(&house.get("/app/shop/poller/whatever").is(200)), all);
+    assert_eq!(house.get("/app/shop/events/subscription/sink").is(200), got);
     let only = house.get("/app/shop/poller/whatever?event_type=b").is(200);
     assert_eq!(ids(&only), [all[1].clone(), all[3].clone()]);
     house.get("/app/shop/poller/a%20b").invalid(&["path", "sink_id"]);

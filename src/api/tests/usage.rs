@@ -89,6 +89,8 @@ fn attempts_are_counted_by_event_type_and_by_filter() {
     let only = house.get("/app/shop/stats/attempts?event_types=b").is(200);
     assert_eq!((&only["total_success"], &only["total_failure"]), (&json!(1), &json!(0)));
     house.get("/app/shop/stats/attempts?since=2020-01-01T00:00:00Z").refused(400, "invalid_range");
+    let own = house.get(&format!("/app/shop/endpoint/{endpoint}/attempt-stats")).is(200);
+    assert_eq!(own, json!({ "success": 2, "fail": 1, "canceled": 1 }));
     let path = format!("/app/shop/attempt/endpoint/{endpoint}/count");
     for (query, expected) in [
         ("", 3),
