@@ -70,7 +70,7 @@ impl Writer<'_> {
             },
         };
         let row = bucket_key(self.now().0 / BUCKET_MS, &key.hash);
-        self.put(Tree::Idempotency, &row, codec::encode(&record));
+        self.put_long(Tree::Idempotency, &row, &codec::encode(&record))?;
         Ok((answer, false))
     }
 
@@ -78,7 +78,8 @@ impl Writer<'_> {
         let newest = self.now().0 / BUCKET_MS;
         let oldest = self.now().0.saturating_sub(KEPT_MS) / BUCKET_MS;
         for bucket in (oldest..=newest).rev() {
-            let Some(row) = self.get(Tree::Idempotency, &bucket_key(bucket, &key.hash))? else {
+            let Some(row) = self.get_long(Tree::Idempotency, &bucket_key(bucket, &key.hash))?
+            else {
                 continue;
             };
             let record: IdempotencyRecord = records::read(Tree::Idempotency, &row)?;

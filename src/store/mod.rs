@@ -21,6 +21,7 @@ pub mod events;
 pub mod expiry;
 pub mod idempotency;
 mod keys;
+mod long;
 pub mod messages;
 mod migrate;
 pub mod operational;

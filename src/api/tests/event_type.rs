@@ -121,3 +121,23 @@ fn pages_by_name_forward_and_back() {
     let back = house.get(&format!("/event-type?limit=2&iterator={back}")).is(200);
     assert_eq!(names(&back), ["c", "d"]);
 }
+
+/// Long values would go into files that the store's engine neither syncs nor removes.
+#[test]
+fn large_schemas_come_back_and_keep_the_store_sound() {
+    let house = House::new();
+    let schemas = json!({ "1": { "description": "x".repeat(200_000) } });
+    for round in 0..3 {
+        for n in 0..8 {
+            let body = json!({ "description": round.to_string(), "schemas": schemas });
+            house.call("PUT", &format!("/event-type/t{n}"), &body);
+        }
+    }
+    let made = json!({ "name": "new", "description": "", "schemas": schemas });
+    let first = house.call_once("k", "POST", "/event-type", &made).is(201);
+    assert_eq!(house.call_once("k", "POST", "/event-type", &made).is(201), first);
+    assert_eq!(first["schemas"], schemas);
+    assert_eq!(house.get("/event-type/t3").is(200)["schemas"], schemas);
+    let report = house.api.store.check().unwrap();
+    assert!(report.is_clean(), "{:?}", report.faults);
+}

@@ -11,6 +11,9 @@ mod steps;
 mod tests;
 mod usage;
 
+#[cfg(test)]
+pub(super) use tests::open as test_store;
+
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 

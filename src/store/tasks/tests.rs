@@ -17,7 +17,7 @@ use crate::model::task::{Broadcast, ReplayFilter, Span};
 use crate::store::attempts::AttemptResult;
 use crate::store::{Options, Sync};
 
-fn open(folder: &TempDir) -> Store {
+pub(in crate::store) fn open(folder: &TempDir) -> Store {
     let options = Options {
         path: folder.path().join("store"),
         sync: Sync::Os,
