@@ -179,7 +179,9 @@ impl Capability {
         let (method, rest) = (request.method.as_str(), segments.get(2..).unwrap_or_default());
         match (method, rest) {
             ("GET" | "HEAD", ["app", _, "endpoint", _, "secret"]) => Self::ViewEndpointSecret,
-            ("GET" | "HEAD", _) | ("POST", ["app", _, "msg", "search"]) => Self::ViewBase,
+            ("GET" | "HEAD", _) | ("POST", ["app", _, "msg", "search"] | ["auth", "logout"]) => {
+                Self::ViewBase
+            }
             // Questions that are too long for a URL.
             ("POST", ["app", _, "match"] | ["app", _, "msg", "precheck", "active"]) => {
                 Self::ViewBase

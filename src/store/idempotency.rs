@@ -70,7 +70,8 @@ impl Writer<'_> {
             },
         };
         let row = bucket_key(self.now().0 / BUCKET_MS, &key.hash);
-        self.put_long(Tree::Idempotency, &row, &codec::encode(&record))?;
+        // An answer that was kept in this bucket has not expired, and would have been given.
+        self.put_new_long(Tree::Idempotency, &row, &codec::encode(&record));
         Ok((answer, false))
     }
 

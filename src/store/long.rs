@@ -52,12 +52,17 @@ impl Writer<'_> {
     /// Stages a record of any length.
     pub(super) fn put_long(&mut self, tree: Tree, key: &[u8], bytes: &[u8]) -> Result<()> {
         self.remove_pieces(tree, key)?;
+        self.put_new_long(tree, key, bytes);
+        Ok(())
+    }
+
+    /// Like [`Writer::put_long`], where no record stands yet: nothing has to be read first.
+    pub(super) fn put_new_long(&mut self, tree: Tree, key: &[u8], bytes: &[u8]) {
         let (first, rest) = bytes.split_at(bytes.len().min(CHUNK_BYTES));
         self.put(tree, key, first);
         for (n, piece) in (0u16..).zip(rest.chunks(CHUNK_BYTES)) {
             self.put(tree, &piece_key(key, n), piece);
         }
-        Ok(())
     }
 
     /// Stages the removal of a record of any length.
