@@ -89,6 +89,8 @@ impl Writer<'_> {
                 "an application may have at most {ENDPOINTS_PER_APPLICATION} endpoints; delete some or use another application"
             )));
         }
+        // While it is held here, the directory would have to copy it to change it.
+        drop(tenant);
         self.write_endpoint(endpoint)
     }
 
