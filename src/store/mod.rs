@@ -30,6 +30,8 @@ mod records;
 pub mod space;
 pub mod spine;
 pub mod tenants;
+#[cfg(test)]
+mod tests;
 mod trees;
 mod writer;
 
