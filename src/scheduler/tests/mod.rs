@@ -252,19 +252,19 @@ impl Desk {
         let none = HashSet::new();
         let held = self.state.held(id).unwrap_or(&none);
         let ordered = self.endpoints[&id].ordered;
-        let mut head = Head { rows: Vec::new(), next: None };
+        let mut found = Head { rows: Vec::new(), next: None };
         for row in self.rows(id).filter(|row| !held.contains(&row.key)) {
             let may = row.key.due.max(row.not_before);
-            if may <= self.now && head.rows.len() < limit {
-                head.rows.push(*row);
+            if may <= self.now && found.rows.len() < limit {
+                found.rows.push(*row);
                 continue;
             }
-            head.next = Some(head.next.map_or(may, |next| next.min(may)));
-            if ordered || row.key.due > self.now || head.rows.len() >= limit {
+            found.next = Some(found.next.map_or(may, |next| next.min(may)));
+            if ordered || row.key.due > self.now || found.rows.len() >= limit {
                 break;
             }
         }
-        head
+        found
     }
 
     /// As the store records it.

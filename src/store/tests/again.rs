@@ -80,7 +80,7 @@ fn whatever_has_ended_can_be_started_anew() {
         let first = match end {
             State::Succeeded => shelf.tried(endpoint, Verdict::Succeeded),
             State::Exhausted => shelf.tried(endpoint, Verdict::Exhausted),
-            _ => {
+            State::Cancelled | State::Pending => {
                 assert!(cancel(&shelf, &message, endpoint));
                 None
             }

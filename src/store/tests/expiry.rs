@@ -33,7 +33,7 @@ fn a_message_goes_with_all_that_hangs_on_it() {
         .try_accept(NewMessage {
             event_id: Some("e".to_owned()),
             payload_retention_hours: Some(900),
-            ..new_message(&[b'x'; 50_000])
+            ..new_message(&vec![b'x'; 50_000])
         })
         .unwrap();
     for _ in 0..3 {

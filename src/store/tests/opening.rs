@@ -135,12 +135,12 @@ fn too_many_waiting_writes_are_refused_and_said_so() {
     // The first piece of work holds the commit thread until the test lets go.
     let (go, held) = std::sync::mpsc::channel::<()>();
     let (started, waits) = std::sync::mpsc::channel::<()>();
-    let hold = move |_: &mut Writer<'_>| {
+    let wait_for_it = move |_: &mut Writer<'_>| {
         started.send(()).unwrap();
         held.recv().ok();
         Ok(())
     };
-    store.write(hold, drop);
+    store.write(wait_for_it, drop);
     waits.recv_timeout(seconds(20)).unwrap();
     let refused = Arc::new(AtomicU64::new(0));
     for _ in 0..commit::WAITING_WRITES + 3 {

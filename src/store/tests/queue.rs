@@ -1,4 +1,4 @@
-//! The head of a queue, as the scheduler reads it.
+//! The found of a queue, as the scheduler reads it.
 
 use super::super::queue::Head;
 use super::*;
@@ -13,8 +13,8 @@ fn three(shelf: &Shelf, endpoint: EndpointId) -> Vec<QueueKey> {
     shelf.queue(endpoint).iter().map(|row| row.key).collect()
 }
 
-fn keys(head: &Head) -> Vec<QueueKey> {
-    head.rows.iter().map(|row| row.key).collect()
+fn keys(found: &Head) -> Vec<QueueKey> {
+    found.rows.iter().map(|row| row.key).collect()
 }
 
 #[test]
@@ -33,9 +33,9 @@ fn what_is_due_is_read_in_order_up_to_the_limit() {
         (at(9), 0, 0, Some(at(0))),
     ] {
         for ordered in [false, true] {
-            let head = shelf.store.queue_head(endpoint, now, &none, ordered, limit).unwrap();
-            assert_eq!(keys(&head), all[..rows], "at {now} up to {limit}, ordered: {ordered}");
-            assert_eq!(head.next, next, "at {now} up to {limit}, ordered: {ordered}");
+            let found = shelf.store.queue_head(endpoint, now, &none, ordered, limit).unwrap();
+            assert_eq!(keys(&found), all[..rows], "at {now} up to {limit}, ordered: {ordered}");
+            assert_eq!(found.next, next, "at {now} up to {limit}, ordered: {ordered}");
         }
     }
     assert!(shelf.queue(other).iter().all(|row| row.key.endpoint == other));
@@ -47,11 +47,11 @@ fn what_is_held_is_passed_over() {
     let endpoint = shelf.endpoint();
     let all = three(&shelf, endpoint);
     let held: HashSet<_> = [all[0], all[2]].into();
-    let head = shelf.store.queue_head(endpoint, shelf.store.now(), &held, false, 9).unwrap();
-    assert_eq!((keys(&head), head.next), (vec![all[1]], None));
+    let found = shelf.store.queue_head(endpoint, shelf.store.now(), &held, false, 9).unwrap();
+    assert_eq!((keys(&found), found.next), (vec![all[1]], None));
     let everything: HashSet<_> = all.into_iter().collect();
-    let head = shelf.store.queue_head(endpoint, shelf.store.now(), &everything, false, 9).unwrap();
-    assert_eq!((keys(&head), head.next), (vec![], None));
+    let found = shelf.store.queue_head(endpoint, shelf.store.now(), &everything, false, 9).unwrap();
+    assert_eq!((keys(&found), found.next), (vec![], None));
 }
 
 #[test]
@@ -65,13 +65,13 @@ fn a_row_that_keeps_its_place_blocks_only_an_ordered_queue() {
     shelf.record(AttemptResult { keeps_place: true, ..result });
     let none = HashSet::new();
     let now = shelf.store.now();
-    let head = shelf.store.queue_head(endpoint, now, &none, true, 9).unwrap();
-    assert_eq!((keys(&head), head.next), (vec![], Some(at)));
+    let found = shelf.store.queue_head(endpoint, now, &none, true, 9).unwrap();
+    assert_eq!((keys(&found), found.next), (vec![], Some(at)));
     assert_eq!(shelf.store.queue_first(endpoint, true).unwrap(), Some(at));
-    let head = shelf.store.queue_head(endpoint, now, &none, false, 9).unwrap();
-    assert_eq!((keys(&head), head.next), (all[1..].to_vec(), Some(at)));
-    let head = shelf.store.queue_head(endpoint, at, &none, true, 9).unwrap();
-    assert_eq!(keys(&head), all);
+    let found = shelf.store.queue_head(endpoint, now, &none, false, 9).unwrap();
+    assert_eq!((keys(&found), found.next), (all[1..].to_vec(), Some(at)));
+    let found = shelf.store.queue_head(endpoint, at, &none, true, 9).unwrap();
+    assert_eq!(keys(&found), all);
 }
 
 #[test]
