@@ -1,4 +1,4 @@
-//! The found of a queue, as the scheduler reads it.
+//! The head of a queue, as the scheduler reads it.
 
 use super::super::queue::Head;
 use super::*;
