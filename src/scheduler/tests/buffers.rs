@@ -1,6 +1,6 @@
 //! What is kept in memory, and what is read back from the store.
 
-use super::super::core::{TOTAL_BUFFER, TOTAL_BUFFER_BYTES};
+use super::super::core::{REFILL_ROWS, TOTAL_BUFFER, TOTAL_BUFFER_BYTES};
 use super::super::lane::LANE_BUFFER;
 use super::*;
 use crate::model::endpoint::DisabledReason;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::breaker::Pause;
-use super::core::{Command, Event, Finished, Limits, REFILL_ROWS, State};
+use super::core::{Command, Event, Finished, Limits, State};
 use super::lane::Task;
 use crate::model::application::Metadata;
 use crate::model::clock::Timestamp;
@@ -209,9 +209,9 @@ impl Desk {
             for command in std::mem::take(&mut commands) {
                 match command {
                     Command::Run(task, endpoint) => self.running.push_back((task, endpoint)),
-                    Command::Refill(id) => {
+                    Command::Refill(id, rows) => {
                         self.refills += 1;
-                        let head = self.head(id, REFILL_ROWS);
+                        let head = self.head(id, rows);
                         self.state.step(self.now, Event::Loaded(id, head), &mut commands);
                     }
                     Command::Record(result) => match &mut self.uncommitted {
