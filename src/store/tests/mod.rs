@@ -5,6 +5,7 @@
 
 mod accept;
 mod again;
+mod check;
 mod expiry;
 mod idempotency;
 mod opening;
