@@ -179,13 +179,8 @@ impl Capability {
         let (method, rest) = (request.method.as_str(), segments.get(2..).unwrap_or_default());
         match (method, rest) {
             ("GET" | "HEAD", ["app", _, "endpoint", _, "secret"]) => Self::ViewEndpointSecret,
-            ("GET" | "HEAD", _) | ("POST", ["app", _, "msg", "search"] | ["auth", "logout"]) => {
-                Self::ViewBase
-            }
-            // Questions that are too long for a URL.
-            ("POST", ["app", _, "match"] | ["app", _, "msg", "precheck", "active"]) => {
-                Self::ViewBase
-            }
+            ("GET" | "HEAD", _) => Self::ViewBase,
+            ("POST", path) if only_asks(path) => Self::ViewBase,
             ("POST", ["app", _, "endpoint", _, "secret", "rotate"]) => Self::ManageEndpointSecret,
             (_, ["app", _, "endpoint", _, "transformation", ..]) => Self::ManageTransformations,
             ("POST", ["app", _, "msg", _, "endpoint", _, "resend"]) => Self::CreateAttempts,
@@ -195,6 +190,17 @@ impl Capability {
             _ => Self::ManageEndpoint,
         }
     }
+}
+
+/// Questions that are too long for a URL, and leaving.
+fn only_asks(path: &[&str]) -> bool {
+    matches!(
+        path,
+        ["app", _, "match"]
+            | ["app", _, "msg", "search"]
+            | ["app", _, "msg", "precheck", "active"]
+            | ["auth", "logout"]
+    )
 }
 
 /// Whether an operation on an endpoint has something sent to it.

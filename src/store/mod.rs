@@ -35,6 +35,8 @@ pub mod spine;
 pub mod stats;
 pub mod tasks;
 pub mod tenants;
+#[cfg(test)]
+mod tests;
 mod trees;
 mod writer;
 

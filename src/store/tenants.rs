@@ -99,6 +99,8 @@ impl Writer<'_> {
                 "an application may have at most {ENDPOINTS_PER_APPLICATION} endpoints; delete some or use another application"
             )));
         }
+        // While it is held here, the directory would have to copy it to change it.
+        drop(tenant);
         let happened = match (is_new, endpoint.deleted) {
             (_, true) => Happened::Deleted,
             (true, false) => Happened::Created,

@@ -89,9 +89,7 @@ const LOCK_WAIT: std::time::Duration = std::time::Duration::from_millis(10);
 impl Trees {
     /// Opens (or makes) the store in `path`, with `cache` bytes of page cache.
     pub(super) fn open(path: &Path, cache: u64, sync: super::Sync) -> Result<Self> {
-        if path.join("db").exists() {
-            durable::clear_half_snapshots(path)?;
-        } else {
+        if !path.join("db").exists() {
             durable::make_whole(path, |fresh| {
                 open_sled(fresh, cache)?.flush()?;
                 Ok(())
@@ -137,7 +135,7 @@ impl Trees {
 fn open_when_free(path: &Path, cache: u64) -> Result<sled::Db> {
     let mut tries = 0;
     loop {
-        match open_sled(path, cache) {
+        match durable::clear_half_snapshots(path).and_then(|()| open_sled(path, cache)) {
             Err(Error::Locked(_)) if tries < LOCK_TRIES => tries += 1,
             opened => return opened,
         }

@@ -27,7 +27,7 @@ use crate::model::id::{ID_BYTES, OrgId, TaskId};
 use crate::model::task::{Task, TaskState, Work};
 
 use record::TaskRecord;
-pub use steps::Step;
+pub use steps::{STEP_MESSAGES, Step};
 
 /// Tasks of one organisation that may run at once.
 pub const RUNNING_TASKS: usize = 1000;

@@ -181,7 +181,7 @@ fn recover_takes_every_failure_once_across_restarts() {
             break;
         }
     }
-    assert!(taken >= 200 / steps::STEP_MESSAGES, "{taken} steps");
+    assert!(taken >= 200 / STEP_MESSAGES, "{taken} steps");
     let mut queued: Vec<_> = due(&store, to).into_iter().map(|row| row.key.message).collect();
     queued.sort_unstable();
     assert_eq!(queued, failed, "each failed message once, and no other");
