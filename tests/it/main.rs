@@ -10,6 +10,7 @@
 
 mod binary;
 mod cli;
+mod clients;
 #[allow(dead_code, reason = "shared by test files, not all of which use all of it")]
 mod hostile_tools;
 mod limits;
