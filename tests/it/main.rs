@@ -14,5 +14,6 @@ mod clients;
 #[allow(dead_code, reason = "shared by test files, not all of which use all of it")]
 mod hostile_tools;
 mod limits;
+mod races;
 mod receivers;
 mod tidy;
