@@ -124,7 +124,7 @@ fn fill(folder: &Path, wanted: &str, install: impl FnOnce()) {
 }
 
 /// A virtual environment with what a requirements file names; its `bin`.
-fn venv(name: &str, requirements: &Path) -> Option<PathBuf> {
+pub fn venv(name: &str, requirements: &Path) -> Option<PathBuf> {
     if !has("python3") {
         return None;
     }
@@ -183,7 +183,7 @@ fn words(paths: &[&Path]) -> Vec<String> {
 
 /// Runs a command that must succeed within `limit`; what it wrote to stdout. Past the limit it is
 /// killed with all that it started.
-fn finish(mut command: Command, limit: Duration) -> String {
+pub fn finish(mut command: Command, limit: Duration) -> String {
     let begun = Instant::now();
     let output = tempfile::NamedTempFile::new().unwrap();
     let errors = tempfile::NamedTempFile::new().unwrap();

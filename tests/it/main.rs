@@ -14,6 +14,7 @@ mod clients;
 #[allow(dead_code, reason = "shared by test files, not all of which use all of it")]
 mod hostile_tools;
 mod limits;
+mod properties;
 mod races;
 mod receivers;
 mod tidy;
