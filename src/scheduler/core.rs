@@ -163,8 +163,12 @@ impl State {
     /// When [`State::dispatch`] has to be called next if nothing happens.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let lanes = self.wakes.first().map(|(at, _)| *at);
+        // A probe that cannot be made yet waits for an attempt to end, not for a moment.
+        let may_probe = !self.stopping && self.in_flight < self.limits.max_in_flight;
         match self.network.next_probe() {
-            Some(probe) if !self.round.is_empty() => Some(lanes.map_or(probe, |at| at.min(probe))),
+            Some(probe) if may_probe && !self.round.is_empty() => {
+                Some(lanes.map_or(probe, |at| at.min(probe)))
+            }
             _ => lanes,
         }
     }

@@ -11,6 +11,7 @@ use crate::model::delivery::{QueueKey, QueueRow, State, Trigger, Verdict};
 use crate::model::endpoint::{DisabledReason, Endpoint};
 use crate::model::id::{AppId, EndpointId, MessageId};
 use crate::store::attempts::AttemptResult;
+use crate::store::commit::GROUP_ROWS;
 
 /// A world with one application and one endpoint, and `count` messages in flight or waiting.
 fn world_with(ordered: bool, manner: Manner, count: usize) -> (World, AppId, EndpointId) {
@@ -202,4 +203,49 @@ fn a_deleted_endpoint_takes_its_health_with_it() {
     change(&mut world, id, |endpoint| endpoint.deleted = true);
     land_all(&mut world);
     world.check_store().unwrap();
+}
+
+#[test]
+fn one_step_of_expiry_fits_into_a_group_however_large_the_payloads() {
+    let (mut world, app, _) = world_with(false, Manner::Well, 0);
+    for _ in 0..24 {
+        accept_one(&mut world, app, vec![b'x'; 1 << 20], None, None);
+    }
+    let chunks = |world: &World| {
+        let report = world.store.check().unwrap();
+        report.rows.iter().find(|(tree, _)| *tree == "payloads").unwrap().1
+    };
+    world.pass(RETENTION + Duration::from_secs(1));
+    let (mut left, one) = (chunks(&world), chunks(&world) / 24);
+    while left > 0 {
+        let more = world.store.expire_messages(app).unwrap();
+        let now_left = chunks(&world);
+        let removed = left - now_left;
+        assert!(removed > 0 && removed <= GROUP_ROWS + one, "{removed} rows at once");
+        assert_eq!(more, now_left > 0, "it says whether there is more");
+        left = now_left;
+    }
+    world.check_store().unwrap();
+}
+
+#[test]
+fn a_probe_that_finds_no_thread_does_not_keep_the_scheduler_spinning() {
+    let (mut world, app, _) = world_with(false, Manner::Unknown, 0);
+    for _ in 0..4 {
+        let id = add_endpoint(&world, app, false, None);
+        world.manners.insert(id, Manner::Unknown);
+    }
+    for n in 0..4u8 {
+        accept_one(&mut world, app, vec![n], None, None);
+    }
+    world.settle().unwrap();
+    assert_eq!(world.flights.len(), 12, "as many as there may be");
+    world.land(0).unwrap();
+    for _ in 0..2 {
+        world.pass(Duration::from_secs(11));
+        world.settle().unwrap();
+    }
+    assert_eq!(world.flights.len(), 12, "offline, and the probe is under way");
+    let wake = world.next_wake();
+    assert!(wake.is_none_or(|at| at > world.now()), "{wake:?} is no time to sleep until");
 }

@@ -8,6 +8,7 @@
     reason = "helpers of tests are tests"
 )]
 
+mod api;
 mod binary;
 mod cli;
 mod clients;
