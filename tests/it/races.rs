@@ -103,6 +103,9 @@ fn listed(house: &House, path: &str) -> Vec<String> {
     page["data"].as_array().unwrap().iter().map(id).collect()
 }
 
+/// What a client sends, by its number.
+type Body<'a> = &'a dyn Fn(usize) -> Value;
+
 fn message(number: usize) -> Value {
     json!({ "eventType": "order.paid", "eventId": "order-17", "payload": { "n": number } })
 }
@@ -115,7 +118,7 @@ fn of_64_clients_one_creates_and_the_others_are_told() {
     let endpoint =
         |number| json!({ "url": format!("https://example.com/{number}"), "uid": "same" });
     let event_type = |number: usize| json!({ "name": "same", "description": number.to_string() });
-    let cases: [(String, &dyn Fn(usize) -> Value, u16, &str); 4] = [
+    let cases: [(String, Body, u16, &str); 4] = [
         ("/app".to_owned(), &named, 201, "conflict"),
         (format!("/app/{app}/endpoint"), &endpoint, 201, "conflict"),
         (format!("/app/{app}/msg"), &message, 202, "conflict"),
