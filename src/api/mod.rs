@@ -8,6 +8,7 @@ pub mod application;
 pub mod attempt;
 pub mod auth;
 mod caller;
+mod door;
 mod edit;
 pub mod endpoint;
 pub mod error;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::delivery::AddressPolicy;
+use crate::inbound::Inbound;
 use crate::model::secret::SigningKey;
 use crate::scheduler::shell::Board;
 use crate::store::idempotency::Answer;
@@ -62,13 +64,21 @@ pub struct Api {
     pub(crate) store: Arc<Store>,
     pub(crate) board: Arc<Board>,
     pub(crate) settings: ApiSettings,
+    pub(crate) inbound: Arc<Inbound>,
     tokens: remembered::Remembered,
 }
 
 impl Api {
     /// An API over `store`; `board` shows what the scheduler knows.
     pub fn new(store: Arc<Store>, board: Arc<Board>, settings: ApiSettings) -> Self {
-        Self { store, board, settings, tokens: remembered::Remembered::default() }
+        let base_url = settings.public_url.as_deref().unwrap_or("http://127.0.0.1:8071");
+        let inbound = Arc::new(Inbound::new(Arc::clone(&store), base_url));
+        Self { store, board, settings, inbound, tokens: remembered::Remembered::default() }
+    }
+
+    /// The doors for other people's events.
+    pub fn inbound(&self) -> &Arc<Inbound> {
+        &self.inbound
     }
 
     /// Has `work` done by the commit thread and waits until it lasts.

@@ -21,7 +21,7 @@ use warp::path::FullPath;
 use super::error::ApiError;
 use super::reply::Reply;
 use super::request::Request;
-use super::{Api, router};
+use super::{Api, door, router};
 
 /// Bytes of a request's line and headers.
 pub const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -107,6 +107,10 @@ fn routes(
         .then(move |method, path: FullPath, query, headers, body| {
             let api = Arc::clone(&api);
             async move {
+                if path.as_str().starts_with(door::PREFIX) {
+                    let head = door::Head { method, path: path.as_str().to_owned(), query, headers };
+                    return door::answer(&api, head, body, body_timeout).await;
+                }
                 let reply = answer(&api, method, path, query, headers, body, body_timeout).await;
                 response(reply)
             }
@@ -159,13 +163,14 @@ pub(super) fn too_large(api: &Api) -> ApiError {
     ApiError::new(413, "payload_too_large", detail)
 }
 
-enum Body {
+/// Why there is no body.
+pub(super) enum Body {
     TooLarge,
     Broken(warp::Error),
 }
 
 /// The body whole, or as soon as it is larger than `most` not at all.
-async fn collect(
+pub(super) async fn collect(
     body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
     most: usize,
 ) -> Result<Bytes, Body> {

@@ -59,6 +59,7 @@ fn sweep(store: &Store, round: u32) -> Result<bool, Error> {
     more |= store.expire_payloads()?;
     more |= store.expire_answers()?;
     if round.is_multiple_of(ORPHANS_EVERY) {
+        more |= store.expire_seen()?;
         for endpoint in store.orphaned_queues()? {
             more |= store.drain_deleted(endpoint)?;
         }

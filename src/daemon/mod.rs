@@ -96,6 +96,9 @@ impl Daemon {
             .block_on(tokio::net::TcpListener::bind(listen))
             .with_context(|| format!("failed to listen on {listen} (server.listen)"))?;
         let address = listener.local_addr().context("failed to read the address")?;
+        if config.server.public_url.is_none() {
+            api.inbound().set_base_url(&format!("http://{address}"));
+        }
         let (stop_http, stopped) = oneshot::channel();
         let http_stopped = runtime.spawn(serve::serve(
             listener,

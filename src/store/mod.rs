@@ -25,6 +25,7 @@ mod migrate;
 pub mod pages;
 pub mod queue;
 mod records;
+pub mod sources;
 pub mod space;
 pub mod spine;
 pub mod tenants;
@@ -151,6 +152,7 @@ impl Store {
             retention: options.retention,
         });
         tenants::load(&shared)?;
+        sources::load(&shared)?;
         shared.space.look(&shared.trees);
         let on_the_spot: commit::Answers =
             Box::new(|answers| answers.into_iter().for_each(|a| a()));

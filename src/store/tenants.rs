@@ -63,6 +63,9 @@ impl Writer<'_> {
         } else {
             std::collections::BTreeMap::new()
         };
+        if app.deleted {
+            self.delete_sources_of(app.id)?;
+        }
         for endpoint in endpoints.into_values() {
             self.put_endpoint(Endpoint { deleted: true, ..Endpoint::clone(&endpoint) })?;
         }

@@ -56,6 +56,14 @@ trees! {
     AttemptsByMessage = "attempts_by_message",
     /// `attempt_id‖chunk` → raw bytes of a larger response.
     Responses = "responses",
+    /// `org_id‖source_id` → source.
+    Sources = "sources",
+    /// `source_id‖bucket‖hash` → body digest, message, when: what repetitions are recognised by.
+    Seen = "seen",
+    /// `source_id‖capture_id` → a refused request, but for its bytes.
+    Refused = "refused",
+    /// `capture_id‖chunk` → raw bytes of a refused request.
+    RefusedBytes = "refused_bytes",
 }
 
 /// The open trees, and what makes a flush last.
