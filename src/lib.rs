@@ -10,4 +10,6 @@ pub mod inbound;
 pub mod model;
 pub mod scheduler;
 pub mod signature;
+#[cfg(test)]
+mod sim;
 pub mod store;

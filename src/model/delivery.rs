@@ -79,6 +79,21 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// A delivery as it is before its first attempt is recorded.
+    pub fn untried(message: MessageId, endpoint: EndpointId, now: Timestamp) -> Self {
+        Self {
+            message,
+            endpoint,
+            state: State::Pending,
+            attempts: 0,
+            next_due: None,
+            queued_due: None,
+            first_attempt: None,
+            last_attempt: None,
+            updated_at: now,
+        }
+    }
+
     /// Nothing more is to be tried.
     pub fn end(&mut self, state: State) {
         self.state = state;

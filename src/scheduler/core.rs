@@ -174,6 +174,11 @@ impl State {
         self.lanes.get(&id).map(|lane| &lane.held)
     }
 
+    /// Rows and bytes of payload kept in memory.
+    pub fn buffers(&self) -> (usize, usize) {
+        (self.buffered, self.buffered_bytes)
+    }
+
     /// Attempts that are being made.
     pub fn in_flight(&self) -> usize {
         self.in_flight
@@ -215,7 +220,7 @@ impl State {
             if lane.held.contains(&row.key) {
                 continue;
             }
-            let is_first = !lane.is_spilled(now) && lane.buffer.len() < LANE_BUFFER;
+            let is_first = lane.takes_fresh(now) && lane.buffer.len() < LANE_BUFFER;
             if fits && is_first && row.not_before <= now && lane.endpoint.is_active() {
                 let content = Some((Arc::clone(&message), payload.clone()));
                 let task = Task { row, content, slow: false };
@@ -236,6 +241,10 @@ impl State {
         lane.held.remove(&recorded.key);
         if let Some(next) = recorded.next {
             lane.note_stored(next);
+            if lane.endpoint.ordered {
+                // It keeps its place: what is in memory stands behind it.
+                self.unbuffer(id, next);
+            }
         }
         self.settle(now, id);
     }
@@ -254,14 +263,12 @@ impl State {
         let lane =
             self.lanes.entry(id).or_insert_with(|| Lane::new(SharedEndpoint::clone(&endpoint)));
         lane.throttle.set_rate(endpoint.throttle_rate);
-        let was_ordered = lane.endpoint.ordered;
         lane.endpoint = endpoint;
         if let Some(first) = first {
             lane.note_stored(first);
         }
-        if lane.endpoint.ordered && !was_ordered {
-            self.unbuffer(id, now);
-        }
+        // Rows may have been taken out of the queue: what is in memory is read again.
+        self.unbuffer(id, now);
         self.settle(now, id);
     }
 
@@ -279,7 +286,7 @@ impl State {
     }
 
     /// Gives buffered rows back to the store.
-    fn unbuffer(&mut self, id: EndpointId, now: Timestamp) {
+    pub(super) fn unbuffer(&mut self, id: EndpointId, now: Timestamp) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         for task in std::mem::take(&mut lane.buffer) {
             self.buffered -= 1;
@@ -309,7 +316,8 @@ impl State {
         let room = self.has_room();
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let gated = lane.blocked_until.is_some_and(|until| until > now)
-            || lane.breaker.next_probe().is_some_and(|probe| probe > now);
+            || lane.breaker.next_probe().is_some_and(|probe| probe > now)
+            || lane.throttle.next_token(now).is_some();
         let ready = lane.has_work(now)
             && !gated
             && !lane.loading

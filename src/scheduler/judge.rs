@@ -35,6 +35,9 @@ pub(super) fn finished(state: &mut State, now: Timestamp, done: Finished, out: &
             if let Some(lane) = state.lanes.get_mut(&id) {
                 lane.held.remove(&done.task.row.key);
                 lane.note_stored(now);
+                if lane.endpoint.ordered {
+                    state.unbuffer(id, now);
+                }
             }
         }
     }

@@ -100,6 +100,16 @@ impl Lane {
         self.stored.is_some_and(|at| at <= now)
     }
 
+    /// Whether a fresh message is next when those in memory are gone: nothing in the store comes
+    /// before it. To an ordered endpoint that includes what waits for another try, and what may
+    /// have to.
+    pub(super) fn takes_fresh(&self, now: Timestamp) -> bool {
+        if self.endpoint.ordered {
+            return self.stored.is_none() && !self.is_awaiting_record() && !self.loading;
+        }
+        !self.is_spilled(now)
+    }
+
     /// Whether anything could be sent at `now`, but for limits.
     pub(super) fn has_work(&self, now: Timestamp) -> bool {
         self.endpoint.is_active() && (!self.buffer.is_empty() || self.is_spilled(now))

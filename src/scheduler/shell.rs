@@ -232,13 +232,15 @@ impl Shell {
     /// Dispatches, and does what was decided until nothing more follows from it.
     fn decide(&mut self, now: Timestamp, commands: &mut Vec<Command>) -> Result<()> {
         loop {
+            // What is known to have changed counts before anything more is started.
+            while !commands.is_empty() {
+                for command in std::mem::take(commands) {
+                    self.execute(now, command, commands)?;
+                }
+            }
             self.state.dispatch(now, commands);
             if commands.is_empty() {
                 return Ok(());
-            }
-            let batch = std::mem::take(commands);
-            for command in batch {
-                self.execute(now, command, commands)?;
             }
         }
     }

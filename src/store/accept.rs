@@ -1,6 +1,6 @@
 //! Accepting a message: it and every delivery it causes become durable in one commit.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::error::{Error, Result};
@@ -10,7 +10,7 @@ use super::trees::Tree;
 use super::writer::Writer;
 use super::{codec, keys};
 use crate::model::clock::Timestamp;
-use crate::model::delivery::{QueueKey, QueueRow, Trigger};
+use crate::model::delivery::{Delivery, QueueKey, QueueRow, Trigger};
 use crate::model::endpoint::SharedEndpoint;
 use crate::model::id::{AppId, EndpointId, ID_BYTES, MessageId};
 use crate::model::message::{Message, NewMessage};
@@ -84,7 +84,7 @@ impl Writer<'_> {
         let message = self.new_message(app, id, new, &endpoints);
         let message = Arc::new(Message { headers, ..message });
         self.put_message(&message, &payload);
-        let deliveries = self.schedule(&message, endpoints);
+        let deliveries = self.schedule(&message, endpoints)?;
         self.events().accepted.push(Accepted {
             message: Arc::clone(&message),
             payload,
@@ -156,16 +156,61 @@ impl Writer<'_> {
         &mut self,
         message: &Message,
         endpoints: Vec<SharedEndpoint>,
-    ) -> Vec<(QueueRow, SharedEndpoint)> {
+    ) -> Result<Vec<(QueueRow, SharedEndpoint)>> {
         let due = first_due(message);
         let mut deliveries = Vec::with_capacity(endpoints.len());
         for endpoint in endpoints {
+            let due = if endpoint.ordered { self.in_order(message, &endpoint, due)? } else { due };
             let key = QueueKey { endpoint: endpoint.id, due, message: message.id };
             let row = QueueRow { key, attempt: 1, trigger: Trigger::Scheduled, not_before: due };
             self.put_queue_row(&row);
             deliveries.push((row, endpoint));
         }
-        deliveries
+        Ok(deliveries)
+    }
+
+    /// When a message is due at an ordered endpoint: not before what was accepted before it, even
+    /// if the clock was set back or that is to be delivered later.
+    fn in_order(
+        &mut self,
+        message: &Message,
+        endpoint: &SharedEndpoint,
+        due: Timestamp,
+    ) -> Result<Timestamp> {
+        let (last, last_id) = self.last_in_queue(endpoint.id)?;
+        // Ids grow within a process; after a restart with an earlier clock they may not.
+        let in_order = match (due, message.id) {
+            (due, _) if due > last => due,
+            (_, id) if id > last_id => last,
+            _ => Timestamp(last.0 + 1),
+        };
+        self.set_last_in_queue(endpoint.id, (in_order, message.id));
+        if in_order != due {
+            // The row's place can no longer be told from the message: the delivery says it.
+            let mut delivery = Delivery::untried(message.id, endpoint.id, self.now());
+            delivery.next_due = Some(in_order);
+            delivery.queued_due = Some(in_order);
+            self.put_delivery(&delivery);
+        }
+        Ok(in_order)
+    }
+
+    /// The last place in an ordered endpoint's queue, as far as it was ever asked for.
+    fn last_in_queue(&self, endpoint: EndpointId) -> Result<(Timestamp, MessageId)> {
+        let known = self.shared().last_in_queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = known.get(&endpoint) {
+            return Ok(*last);
+        }
+        drop(known);
+        let tree = self.shared().trees.tree(Tree::Queue);
+        let row = tree.scan_prefix(endpoint.0).next_back().transpose()?;
+        let key = row.and_then(|(key, _)| keys::split_queue(&key));
+        Ok(key.map_or((Timestamp(0), MessageId([0; ID_BYTES])), |key| (key.due, key.message)))
+    }
+
+    fn set_last_in_queue(&self, endpoint: EndpointId, last: (Timestamp, MessageId)) {
+        let mut known = self.shared().last_in_queue.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(endpoint, last);
     }
 
     /// Stages a queue row.

@@ -109,10 +109,11 @@ impl Writer<'_> {
     fn move_on(&mut self, result: &AttemptResult, attempt: AttemptId) -> Result<Option<Timestamp>> {
         let key = result.row.key;
         let manual = result.row.trigger == Trigger::Manual;
-        let mut delivery = match self.delivery(key.message, key.endpoint)? {
-            Some(delivery) => delivery,
-            None => untried(key, result.row.trigger, self.now()),
-        };
+        let mut delivery = self.delivery(key.message, key.endpoint)?.unwrap_or_else(|| {
+            let scheduled = (!manual).then_some(key.due);
+            let untried = Delivery::untried(key.message, key.endpoint, self.now());
+            Delivery { next_due: scheduled, queued_due: scheduled, ..untried }
+        });
         match delivery.first_attempt {
             None => delivery.first_attempt = Some(attempt),
             Some(_) => self.index_attempt(&key, attempt),
@@ -159,8 +160,14 @@ impl Writer<'_> {
         delivery: &mut Delivery,
     ) -> Result<()> {
         let mut key = row.key;
+        #[cfg(test)]
+        let forgets = super::planted::is(super::planted::Bug::ForgetQueueRow);
+        #[cfg(not(test))]
+        let forgets = false;
         if !keeps_place {
-            self.remove(Tree::Queue, &keys::queue(&key));
+            if !forgets {
+                self.remove(Tree::Queue, &keys::queue(&key));
+            }
             key.due = at;
             // A resend may stand there already.
             while self.get(Tree::Queue, &keys::queue(&key))?.is_some() {
@@ -291,22 +298,6 @@ impl Writer<'_> {
         let attempt = record.into_domain(endpoint, attempt, Vec::new())?;
         self.write_attempt(&attempt, EXPUNGED.as_bytes());
         Ok(())
-    }
-}
-
-/// A delivery as it is before its first attempt is recorded.
-fn untried(key: QueueKey, trigger: Trigger, now: Timestamp) -> Delivery {
-    let scheduled = (trigger == Trigger::Scheduled).then_some(key.due);
-    Delivery {
-        message: key.message,
-        endpoint: key.endpoint,
-        state: State::Pending,
-        attempts: 0,
-        next_due: scheduled,
-        queued_due: scheduled,
-        first_attempt: None,
-        last_attempt: None,
-        updated_at: now,
     }
 }
 

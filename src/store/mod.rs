@@ -23,6 +23,8 @@ mod keys;
 pub mod messages;
 mod migrate;
 pub mod pages;
+#[cfg(test)]
+pub(crate) mod planted;
 pub mod queue;
 mod records;
 pub mod sources;
@@ -48,7 +50,7 @@ use trees::Trees;
 pub use writer::Writer;
 
 use crate::model::clock::{Clock, Timestamp};
-use crate::model::id::{EndpointId, ID_BYTES, IdMaker};
+use crate::model::id::{EndpointId, ID_BYTES, IdMaker, MessageId};
 
 /// Fills a buffer with random bytes. An argument, so that a run can be repeated from a seed.
 pub type Entropy = Box<dyn FnMut(&mut [u8]) + Send>;
@@ -112,6 +114,8 @@ pub(crate) struct Shared {
     ids: Mutex<IdSource>,
     /// Since when an endpoint has been failing; mirrors `endpoint_health`.
     failing_since: Mutex<HashMap<EndpointId, Timestamp>>,
+    /// The last place in the queues of ordered endpoints that took something.
+    last_in_queue: Mutex<HashMap<EndpointId, (Timestamp, MessageId)>>,
     retention: Duration,
     space: space::Space,
 }
@@ -149,6 +153,7 @@ impl Store {
                 pool: Vec::new(),
             }),
             failing_since: Mutex::default(),
+            last_in_queue: Mutex::default(),
             retention: options.retention,
         });
         tenants::load(&shared)?;

@@ -77,6 +77,10 @@ pub(super) struct Trees {
 /// Bytes of one of sled's segments. Larger ones let memory run away under big groups (measured).
 const SEGMENT_BYTES: usize = 512 * 1024;
 
+/// How often, and how far apart, a locked store is tried again: a second in all.
+const LOCK_TRIES: u32 = 100;
+const LOCK_WAIT: std::time::Duration = std::time::Duration::from_millis(10);
+
 impl Trees {
     /// Opens (or makes) the store in `path`, with `cache` bytes of page cache.
     pub(super) fn open(path: &Path, cache: u64, sync: super::Sync) -> Result<Self> {
@@ -88,7 +92,7 @@ impl Trees {
                 Ok(())
             })?;
         }
-        let db = open_sled(path, cache)?;
+        let db = open_when_free(path, cache)?;
         let mut handles = Vec::with_capacity(Tree::ALL.len());
         for tree in Tree::ALL {
             handles.push(db.open_tree(tree.name())?);
@@ -120,6 +124,19 @@ impl Trees {
     /// Bytes on disk, as sled counts them.
     pub(super) fn size_on_disk(&self) -> u64 {
         self.db.size_on_disk().unwrap_or(0)
+    }
+}
+
+/// Opens a store whose last user in this process may still be letting go of it: sled's own threads
+/// keep its lock for a moment after it was dropped.
+fn open_when_free(path: &Path, cache: u64) -> Result<sled::Db> {
+    let mut tries = 0;
+    loop {
+        match open_sled(path, cache) {
+            Err(Error::Locked(_)) if tries < LOCK_TRIES => tries += 1,
+            opened => return opened,
+        }
+        std::thread::sleep(LOCK_WAIT);
     }
 }
 
