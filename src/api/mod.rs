@@ -15,6 +15,7 @@ pub mod error;
 pub mod event_type;
 mod health;
 mod idempotency;
+mod ingest;
 pub mod message;
 mod operations;
 mod paging;

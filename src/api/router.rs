@@ -13,9 +13,11 @@ use super::caller::Caller;
 use super::error::ApiError;
 use super::reply::Reply;
 use super::request::Request;
-use super::{Api, application, attempt, endpoint, event_type, health, message, operations, portal};
+use super::{
+    Api, application, attempt, endpoint, event_type, health, ingest, message, operations, portal,
+};
 
-type Answer = Result<Reply, ApiError>;
+pub(super) type Answer = Result<Reply, ApiError>;
 
 /// Answers a request, whatever happens while it is answered.
 pub async fn answer(api: &Arc<Api>, request: Request) -> Reply {
@@ -61,6 +63,10 @@ async fn route(api: &Arc<Api>, request: Request) -> Answer {
             portal::access(api, &request, app).await
         }
         (&Method::GET | &Method::HEAD, ["portal"]) => Ok(portal::page()),
+        (_, ["ingest", "api", "v1", "source", rest @ ..]) => {
+            let answer = ingest::route(api, &request, rest).await;
+            answer.unwrap_or_else(|| Err(unknown(api, &request, &segments)))
+        }
         _ => Err(unknown(api, &request, &segments)),
     }
 }

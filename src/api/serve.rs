@@ -108,7 +108,8 @@ fn routes(
             let api = Arc::clone(&api);
             async move {
                 if path.as_str().starts_with(door::PREFIX) {
-                    let head = door::Head { method, path: path.as_str().to_owned(), query, headers };
+                    let head =
+                        door::Head { method, path: path.as_str().to_owned(), query, headers };
                     return door::answer(&api, head, body, body_timeout).await;
                 }
                 let reply = answer(&api, method, path, query, headers, body, body_timeout).await;

@@ -162,8 +162,7 @@ impl Inbound {
     }
 
     fn kept_request(&self, source: &Source, id: CaptureId) -> Result<(Arrived, u64), AgainError> {
-        let refused =
-            self.store.refused_request(source.id, id)?.ok_or(AgainError::NotFound)?;
+        let refused = self.store.refused_request(source.id, id)?.ok_or(AgainError::NotFound)?;
         let raw = RawRequest::parse(&refused.request).map_err(|_| AgainError::NotFound)?;
         let kept = raw.body.len();
         if (kept as u64) < refused.body_bytes {

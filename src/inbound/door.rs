@@ -97,8 +97,11 @@ impl Inbound {
         };
         let found = self.store.directory().source_by_token(token);
         let source = found.map_err(|err| Answer::store_error(&err))?;
+        let now = self.store.now();
         let is_its = |source: &Arc<Source>| {
-            source.uid.as_deref() == Some(name) || source.id.to_string() == name
+            let named = source.uid.as_deref() == Some(name) || source.id.to_string() == name;
+            let old = source.previous_token.as_ref().filter(|(_, until)| *until > now);
+            named && (source.token == token || old.is_some_and(|(old, _)| old == token))
         };
         let source = source.filter(is_its).ok_or_else(unknown)?;
         if !source.enabled {
@@ -106,7 +109,7 @@ impl Inbound {
             return Err(Answer::later(503, "source_disabled", detail, 60));
         }
         if let Some(rate) = source.rate
-            && !self.rates.take(source.id, rate, self.store.now())
+            && !self.rates.take(source.id, rate, now)
         {
             let detail = format!("more than {rate} requests a second");
             return Err(Answer::later(429, "rate_limited", &detail, 1));
@@ -253,8 +256,9 @@ impl Inbound {
             .await;
         match result {
             Ok(Kept::Accepted(message)) => Answer::accepted(event.ok(), message.id),
-            Ok(Kept::Repeated(seen)) => Answer::accepted(event.ok(), seen.message)
-                .with("posthaste-repeated", "true"),
+            Ok(Kept::Repeated(seen)) => {
+                Answer::accepted(event.ok(), seen.message).with("posthaste-repeated", "true")
+            }
             Ok(Kept::Altered(_)) => self.altered(source, event.profile, request),
             Err(error) => Answer::store_error(&error),
         }
@@ -296,10 +300,7 @@ pub(super) fn lend<'a>(request: &'a Arrived, url: &'a str) -> Request<'a> {
     Request { method: &request.method, url, headers: &request.headers, body: &request.body }
 }
 
-fn before_verify(
-    compiled: &Compiled,
-    lent: &Request<'_>,
-) -> Result<Option<Handshake>, Rejection> {
+fn before_verify(compiled: &Compiled, lent: &Request<'_>) -> Result<Option<Handshake>, Rejection> {
     let Check::Profile(profile, secrets) = &compiled.check else { return Ok(None) };
     let stage = Stage::BeforeVerify { secret_pending: compiled.source.secret_pending };
     profile.handshake(lent, secrets, &compiled.source.settings, stage)
@@ -321,7 +322,12 @@ pub(super) fn verify<'c>(
 ) -> Result<Event<'c>, Rejection> {
     let window = compiled.source.dedupe;
     let dedupe = |key: &str, accept_other_body| {
-        let made = Dedupe { key: sha256(key.as_bytes()), body: sha256(lent.body), window, accept_other_body };
+        let made = Dedupe {
+            key: sha256(key.as_bytes()),
+            body: sha256(lent.body),
+            window,
+            accept_other_body,
+        };
         (!window.is_zero()).then_some(made)
     };
     match &compiled.check {
@@ -350,9 +356,9 @@ pub(super) fn verify<'c>(
 /// The id in a header that senders use for it, when they sign nothing.
 fn plain_id(lent: &Request<'_>) -> Option<String> {
     let names = ["webhook-id", "idempotency-key"];
-    let found = names.iter().find_map(|wanted| {
-        lent.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))
-    });
+    let found = names
+        .iter()
+        .find_map(|wanted| lent.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)));
     let value = found.and_then(|(_, value)| std::str::from_utf8(value).ok());
     value.filter(|id| !id.is_empty()).map(|id| format!("id:{id}"))
 }

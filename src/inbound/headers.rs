@@ -107,8 +107,7 @@ mod tests {
     fn kept_names(keep: Option<&[&str]>, provider: &str, headers: &[(&str, &str)]) -> Vec<String> {
         let (id, org, app) = (SourceId([1; 20]), OrgId([0; 20]), AppId([2; 20]));
         let mut source = Source::new(id, org, app, String::new(), Timestamp(0));
-        source.keep_headers =
-            keep.map(|names| names.iter().map(|n| (*n).to_owned()).collect());
+        source.keep_headers = keep.map(|names| names.iter().map(|n| (*n).to_owned()).collect());
         let headers: Vec<_> =
             headers.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
         let profile = Providers::builtin().get(provider);

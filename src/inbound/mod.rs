@@ -25,6 +25,8 @@ pub use door::{Admitted, Arrived};
 pub use headers::KEPT_HEADER_BYTES;
 pub use names::event_type;
 
+pub use crate::signature::{Hint, Profile, Providers, RawRequest};
+
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -33,7 +35,6 @@ use rate::Rates;
 
 use crate::model::id::SourceId;
 use crate::model::source::Source;
-use crate::signature::Providers;
 use crate::store::Store;
 
 /// Refused requests of one source that are kept in a second; more are refused without.

@@ -33,7 +33,8 @@ impl Rates {
         }
         let bucket = buckets.entry(source).or_insert(Bucket { level: full, at: now });
         let passed = now.0.saturating_sub(bucket.at.0);
-        bucket.level = bucket.level.saturating_add(passed.saturating_mul(u64::from(rate))).min(full);
+        bucket.level =
+            bucket.level.saturating_add(passed.saturating_mul(u64::from(rate))).min(full);
         // A clock that goes back adds nothing, and must not stop the bucket from filling.
         bucket.at = now;
         match bucket.level.checked_sub(1000) {

@@ -66,8 +66,12 @@ pub struct Source {
     pub name: String,
     /// The profile that verifies, or [`GENERIC`].
     pub provider: String,
+    /// The name that a client library gave the kind of source, when it is not the profile's.
+    pub kind: Option<String>,
     /// The unguessable end of its URL.
     pub token: String,
+    /// The token before a rotation, and until when it still opens the door.
+    pub previous_token: Option<(String, Timestamp)>,
     /// The current secret first; any may match.
     pub secrets: Vec<SourceSecret>,
     /// The provider will send the secret itself, and has not done so yet (Asana).
@@ -113,7 +117,9 @@ impl Source {
             uid: None,
             name: String::new(),
             provider: GENERIC.to_owned(),
+            kind: None,
             token,
+            previous_token: None,
             secrets: Vec::new(),
             secret_pending: false,
             settings: BTreeMap::new(),

@@ -178,8 +178,8 @@ mod tests {
 
     #[test]
     fn a_captured_request_is_read_to_the_byte() {
-        let raw =
-            RawRequest::parse(b"POST /in?a=1 HTTP/1.1\r\nX-A:  b \r\nx-a: c\r\n\r\n\xff\n\n").unwrap();
+        let raw = RawRequest::parse(b"POST /in?a=1 HTTP/1.1\r\nX-A:  b \r\nx-a: c\r\n\r\n\xff\n\n")
+            .unwrap();
         assert_eq!((raw.method.as_str(), raw.target.as_str()), ("POST", "/in?a=1"));
         let headers = [("X-A".to_owned(), b"b".to_vec()), ("x-a".to_owned(), b"c".to_vec())];
         assert_eq!(raw.headers, headers);
@@ -196,7 +196,10 @@ mod tests {
         let short = RawProblem::Short { found: 2, said: 3 };
         assert_eq!(body(&format!("{head}content-length: 3\n\nab")), Err(short));
         let chunked = format!("{head}transfer-encoding: chunked\n\n");
-        assert_eq!(body(&format!("{chunked}2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n")), Ok(b"abc".to_vec()));
+        assert_eq!(
+            body(&format!("{chunked}2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n")),
+            Ok(b"abc".to_vec())
+        );
         assert_eq!(body(&format!("{chunked}{{}}")), Ok(b"{}".to_vec()), "put together already");
     }
 

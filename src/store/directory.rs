@@ -205,7 +205,7 @@ impl Directory {
         Ok(self.read()?.sources.get(&id).cloned())
     }
 
-    /// The source whose URL ends with this token.
+    /// The source whose URL ends with this token, or did before a rotation.
     pub fn source_by_token(&self, token: &str) -> Result<Option<Arc<Source>>> {
         let maps = self.read()?;
         Ok(maps.source_tokens.get(token).and_then(|id| maps.sources.get(id)).cloned())
@@ -239,6 +239,9 @@ impl Directory {
         self.change(|maps| {
             if let Some(old) = maps.sources.remove(&source.id) {
                 maps.source_tokens.remove(&old.token);
+                if let Some((token, _)) = &old.previous_token {
+                    maps.source_tokens.remove(token);
+                }
                 if let Some(uid) = &old.uid {
                     maps.source_uids.remove(&(old.org, uid.clone()));
                 }
@@ -250,6 +253,9 @@ impl Directory {
             }
             if let Some(uid) = &source.uid {
                 maps.source_uids.insert((source.org, uid.clone()), source.id);
+            }
+            if let Some((token, _)) = &source.previous_token {
+                maps.source_tokens.insert(token.clone(), source.id);
             }
             maps.source_tokens.insert(source.token.clone(), source.id);
             maps.sources_by_org.insert(key);

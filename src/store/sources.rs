@@ -57,7 +57,9 @@ struct SourceRecord {
     uid: Option<String>,
     name: String,
     provider: String,
+    kind: Option<String>,
     token: String,
+    previous_token: Option<(String, u64)>,
     secrets: Vec<String>,
     secret_pending: bool,
     settings: BTreeMap<String, String>,
@@ -85,7 +87,9 @@ impl SourceRecord {
             uid: source.uid,
             name: source.name,
             provider: source.provider,
+            kind: source.kind,
             token: source.token,
+            previous_token: source.previous_token.map(|(token, until)| (token, until.0)),
             secrets: source.secrets.into_iter().map(|s| s.0).collect(),
             secret_pending: source.secret_pending,
             settings: source.settings,
@@ -114,7 +118,9 @@ impl SourceRecord {
             uid: self.uid,
             name: self.name,
             provider: self.provider,
+            kind: self.kind,
             token: self.token,
+            previous_token: self.previous_token.map(|(token, until)| (token, Timestamp(until))),
             secrets: self.secrets.into_iter().map(SourceSecret).collect(),
             secret_pending: self.secret_pending,
             settings: self.settings,
@@ -174,26 +180,31 @@ impl Writer<'_> {
 
     /// Writes a source, new or changed. Its uid must be free and its application there.
     pub fn put_source(&mut self, source: Source) -> Result<Arc<Source>> {
-        let directory = &self.shared().directory;
         if !source.deleted {
-            let tenant = directory.tenant(source.app)?.filter(|t| t.app.org == source.org);
-            tenant.ok_or(Error::NotFound("application"))?;
-            let taken = |other: Option<Arc<Source>>| other.is_some_and(|o| o.id != source.id);
-            if let Some(uid) = &source.uid
-                && taken(directory.find_source(source.org, uid)?)
-            {
-                return Err(Error::Conflict { field: "uid", value: uid.clone() });
-            }
-            if taken(directory.source_by_token(&source.token)?) {
-                let value = "(not shown)".to_owned();
-                return Err(Error::Conflict { field: "token", value });
-            }
-            let is_new = directory.source(source.id)?.is_none();
-            if is_new && directory.sources(source.org)?.len() >= SOURCES_PER_ORG {
-                return Err(Error::Limit(format!(
-                    "an organisation may have at most {SOURCES_PER_ORG} sources; delete some"
-                )));
-            }
+            self.check_source(&source)?;
+            let tenant = self.shared().directory.tenant(source.app)?;
+            tenant.filter(|t| t.app.org == source.org).ok_or(Error::NotFound("application"))?;
+        }
+        self.write_source(source)
+    }
+
+    /// Checks a source against all others, before anything is written for its sake.
+    pub fn check_source(&self, source: &Source) -> Result<()> {
+        let directory = &self.shared().directory;
+        let taken = |other: Option<Arc<Source>>| other.is_some_and(|o| o.id != source.id);
+        if let Some(uid) = &source.uid
+            && taken(directory.find_source(source.org, uid)?)
+        {
+            return Err(Error::Conflict { field: "uid", value: uid.clone() });
+        }
+        if taken(directory.source_by_token(&source.token)?) {
+            return Err(Error::Conflict { field: "token", value: "(not shown)".to_owned() });
+        }
+        let is_new = directory.source(source.id)?.is_none();
+        if is_new && directory.sources(source.org)?.len() >= SOURCES_PER_ORG {
+            return Err(Error::Limit(format!(
+                "an organisation may have at most {SOURCES_PER_ORG} sources; delete some"
+            )));
         }
         let bytes = source.text_bytes();
         if bytes > SOURCE_RECORD_BYTES {
@@ -201,7 +212,7 @@ impl Writer<'_> {
                 "the source has {bytes} bytes of names, secrets, settings and lists, at most {SOURCE_RECORD_BYTES} are taken; shorten them"
             )));
         }
-        self.write_source(source)
+        Ok(())
     }
 
     fn write_source(&mut self, source: Source) -> Result<Arc<Source>> {

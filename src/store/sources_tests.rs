@@ -136,7 +136,10 @@ fn a_repetition_is_recognised_after_a_restart_until_its_window_ends() {
     let first = house.accept(dedupe(1, 1));
     assert!(matches!(&first, Inbound::Accepted(m) if m.headers == [("x-kept".into(), "v".into())]));
     let house = house.restart();
-    assert_eq!(house.store.directory().source(house.source.id).unwrap(), Some(Arc::clone(&house.source)));
+    assert_eq!(
+        house.store.directory().source(house.source.id).unwrap(),
+        Some(Arc::clone(&house.source))
+    );
     house.pass(24 * HOUR - 1);
     let again = house.accept(dedupe(1, 1));
     assert!(matches!(again, Inbound::Repeated(_)), "{again:?}");
@@ -153,7 +156,10 @@ fn another_body_under_the_same_id_is_told_apart() {
     let house = House::new();
     let first = house.accept(dedupe(1, 1));
     let altered = house.accept(dedupe(1, 2));
-    assert_eq!((matches!(altered, Inbound::Altered(_)), message(&altered)), (true, message(&first)));
+    assert_eq!(
+        (matches!(altered, Inbound::Altered(_)), message(&altered)),
+        (true, message(&first))
+    );
     let signed = Dedupe { accept_other_body: true, ..dedupe(1, 2) };
     assert!(matches!(house.accept(signed), Inbound::Accepted(_)));
 }
@@ -217,7 +223,8 @@ fn the_ring_keeps_the_newest_and_their_bytes() {
     assert_eq!(house.store.shared.trees.tree(Tree::RefusedBytes).len(), CAPTURES * 4);
     let app = house.source.app;
     let gone = house.store.write_and_wait(move |writer| {
-        let tenant = writer.shared().directory.tenant(app)?.ok_or(Error::NotFound("application"))?;
+        let tenant =
+            writer.shared().directory.tenant(app)?.ok_or(Error::NotFound("application"))?;
         writer.put_application(Application { deleted: true, ..Application::clone(&tenant.app) })
     });
     gone.unwrap();
@@ -238,12 +245,18 @@ fn names_and_tokens_are_unique_and_records_small() {
         })
     };
     let taken = |result: Result<Arc<Source>>, name: &str| {
-        assert!(matches!(&result, Err(Error::Conflict { field, .. }) if *field == name), "{result:?}");
+        assert!(
+            matches!(&result, Err(Error::Conflict { field, .. }) if *field == name),
+            "{result:?}"
+        );
     };
     taken(put(&|_| {}), "uid");
     taken(put(&|s| s.uid = None), "token");
     let free = |s: &mut Source| (s.uid, s.token) = (None, "other".to_owned());
-    assert!(matches!(put(&|s| (free(s), s.app = AppId([9; 20])).1), Err(Error::NotFound("application"))));
+    assert!(matches!(
+        put(&|s| (free(s), s.app = AppId([9; 20])).1),
+        Err(Error::NotFound("application"))
+    ));
     let base = Source { uid: None, ..Source::clone(&house.source) }.text_bytes();
     let name = |extra: usize| "n".repeat(SOURCE_RECORD_BYTES - base + extra);
     assert!(matches!(put(&|s| (free(s), s.name = name(1)).1), Err(Error::Limit(_))));
