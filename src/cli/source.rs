@@ -97,7 +97,7 @@ pub struct Update {
 #[derive(Debug, Args)]
 struct Fields {
     /// The provider's secret, or env:NAME or file:PATH; may be repeated, any may match
-    #[arg(long = "secret", value_name = "SECRET")]
+    #[arg(long = "secret", value_name = "SECRET", allow_hyphen_values = true)]
     secrets: Vec<String>,
     /// Application to deliver to [default: one made for the source]
     #[arg(long, value_name = "APP")]

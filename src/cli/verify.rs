@@ -44,7 +44,7 @@ pub struct Verify {
     #[arg(long, value_name = "NAME")]
     provider: String,
     /// The provider's secret, or env:NAME or file:PATH; may be repeated, any may match
-    #[arg(long = "secret", value_name = "SECRET", required = true)]
+    #[arg(long = "secret", value_name = "SECRET", required = true, allow_hyphen_values = true)]
     secrets: Vec<String>,
     /// The public URL as the provider has it; some providers sign it
     #[arg(long, value_name = "URL")]

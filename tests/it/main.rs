@@ -10,5 +10,8 @@
 
 mod binary;
 mod cli;
+mod inbound;
 mod receivers;
+#[path = "../support/mod.rs"]
+mod support;
 mod tidy;

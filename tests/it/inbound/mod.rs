@@ -1,0 +1,8 @@
+//! The doors for other people's events: the published vectors of every provider and what is
+//! derived from them, handshakes, repetitions, limits, and the management of sources.
+mod doors;
+mod house;
+mod limits;
+mod manage;
+mod vectors;
+mod verify;
