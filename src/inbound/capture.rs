@@ -89,10 +89,10 @@ impl Inbound {
         source: &Source,
         profile: Option<&Profile>,
         request: &Arrived,
-        why: Why<'_>,
+        why: &Why<'_>,
     ) {
         if self.may_capture(source) {
-            self.keep(source, profile, request, &why);
+            self.keep(source, profile, request, why);
         }
     }
 

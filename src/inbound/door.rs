@@ -67,7 +67,7 @@ impl Arrived {
 /// A request that is what it says it is.
 pub(super) struct Event<'c> {
     /// The provider's name for what happened.
-    pub(super) event_type: Option<String>,
+    name: Option<String>,
     dedupe: Option<Dedupe>,
     profile: Option<&'c Profile>,
     secrets: &'c [Secret],
@@ -223,7 +223,7 @@ impl Inbound {
         let detail = "this id came before with another body, and the signature does not cover the \
                       body, so nothing says which one is genuine";
         let kept = super::capture::Why { status, code: "id_reused".to_owned(), detail, hint: None };
-        self.capture(source, profile, request, kept);
+        self.capture(source, profile, request, &kept);
         Answer::refused(status, "id_reused", detail)
     }
 
@@ -234,7 +234,7 @@ impl Inbound {
         event: &Event<'_>,
         request: &Arrived,
     ) -> Answer {
-        let event_type = names::event_type(source, event.event_type.as_deref());
+        let event_type = names::event_type(source, event.name.as_deref());
         if !names::is_wanted(source, &event_type) {
             return Answer::ok(event.ok()).with("posthaste-dropped", "filter");
         }
@@ -337,14 +337,14 @@ pub(super) fn verify<'c>(
                 tracing::info!(source = %compiled.source.id, url, "fetch this address to confirm the subscription");
             }
             Ok(Event {
-                event_type: verified.event_type,
+                name: verified.event_type,
                 dedupe: dedupe(&verified.dedupe_key, verified.covers_body),
                 profile: Some(profile),
                 secrets,
             })
         }
         Check::Token => Ok(Event {
-            event_type: plain_type(lent.body),
+            name: plain_type(lent.body),
             // Whoever knows the token may send what they like, so another body is another event.
             dedupe: plain_id(lent).and_then(|id| dedupe(&id, true)),
             profile: None,

@@ -50,6 +50,7 @@ impl fmt::Debug for SourceSecret {
 }
 
 /// An inbound door.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, PartialEq, Eq)]
 pub struct Source {
     /// Set once, when it is made.

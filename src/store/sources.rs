@@ -50,6 +50,7 @@ pub enum Inbound {
     Altered(Seen),
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "as in the domain")]
 #[derive(Serialize, Deserialize)]
 struct SourceRecord {
     app: [u8; ID_BYTES],

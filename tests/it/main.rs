@@ -12,6 +12,4 @@ mod binary;
 mod cli;
 mod inbound;
 mod receivers;
-#[path = "../support/mod.rs"]
-mod support;
 mod tidy;

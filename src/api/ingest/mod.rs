@@ -65,12 +65,14 @@ pub(super) async fn route(api: &Arc<Api>, request: &Request, rest: &[&str]) -> O
 
 async fn endpoints(api: &Arc<Api>, request: &Request, id: &str, rest: &[&str]) -> Option<Answer> {
     let method = request.method.as_str();
-    let known = match (method, rest) {
-        ("GET" | "POST", []) | ("GET" | "PUT" | "DELETE", [_]) => true,
-        ("GET" | "PUT", [_, "headers"]) | ("GET", [_, "secret"]) => true,
-        ("POST", [_, "secret", "rotate"]) => true,
-        _ => false,
-    };
+    let known = matches!(
+        (method, rest),
+        ("GET" | "POST", [])
+            | ("GET" | "PUT" | "DELETE", [_])
+            | ("GET" | "PUT", [_, "headers"])
+            | ("GET", [_, "secret"])
+            | ("POST", [_, "secret", "rotate"])
+    );
     if !known {
         return None;
     }
@@ -192,13 +194,12 @@ fn make(writer: &mut Writer<'_>, draft: Draft) -> Result<Arc<Source>, Error> {
     (source.created_at, source.updated_at) = (writer.now(), writer.now());
     // Before the application is made: it must not stay behind.
     writer.check_source(&source)?;
-    source.app = match app {
-        Some(app) => app,
-        None => {
-            let app = writer.put_application(own_application(writer, &source))?;
-            source.owns_app = true;
-            app.id
-        }
+    source.app = if let Some(app) = app {
+        app
+    } else {
+        let app = writer.put_application(own_application(writer, &source))?;
+        source.owns_app = true;
+        app.id
     };
     writer.put_source(source)
 }

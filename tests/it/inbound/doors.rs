@@ -1,6 +1,7 @@
 //! Handshakes, repetitions, odd bodies, names, filters: what happens at one door.
 use std::time::Duration;
 
+use base64::Engine as _;
 use posthaste::model::source::Source;
 use ring::hmac;
 use serde_json::json;
@@ -11,7 +12,11 @@ const SECRET: &str = "wh_live_8f2c11";
 
 fn mac(secret: &str, text: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-    hmac::sign(&key, text).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hmac::sign(&key, text).as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).map(char::from).collect()
 }
 
 /// The headers of a genuine event of GitHub.
@@ -277,7 +282,6 @@ fn challenges_are_answered_with_the_secret() {
     let house = House::new();
     house.set_clock(1_790_000_000);
     let crc = Question::of("x", "GET", "crc_token=token-1").ask(&house);
-    use base64::Engine as _;
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
     let expected = base64::prelude::BASE64_STANDARD.encode(hmac::sign(&key, b"token-1"));
     assert_eq!(crc.json(), json!({ "response_token": format!("sha256={expected}") }));
@@ -349,7 +353,6 @@ fn other_questions_are_answered_as_their_provider_expects() {
 #[test]
 fn discord_pings_are_answered_and_bad_ones_refused_with_401() {
     use ring::signature::{Ed25519KeyPair, KeyPair as _};
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
     let public = hex(pair.public_key().as_ref());
     let house = House::new();
