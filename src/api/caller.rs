@@ -29,19 +29,16 @@ pub(super) struct Caller {
 impl Caller {
     /// Reads the `Authorization` header.
     pub(super) fn of(api: &Api, request: &Request) -> Result<Self, ApiError> {
-        let header = request.headers.get("authorization").and_then(|value| value.to_str().ok());
-        let Some(header) = header else {
+        if !request.headers.contains_key("authorization") {
             return Err(ApiError::unauthorized(
                 "no token: send `Authorization: Bearer TOKEN`; `posthaste token` prints one",
             ));
-        };
-        let token =
-            header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some((_, token)) = token else {
+        }
+        let Some(token) = token_of(request) else {
             return Err(ApiError::unauthorized("the Authorization header must be `Bearer TOKEN`"));
         };
         let now = api.store.now().seconds();
-        let claims = claims(api, token.trim(), now)?;
+        let claims = claims(api, token, now)?;
         let bad = |_| ApiError::unauthorized("Invalid token");
         let org: OrgId = claims.subject.org().parse().map_err(bad)?;
         let app: Option<AppId> = match &claims.subject {
@@ -59,6 +56,12 @@ impl Caller {
             caller.needs(Capability::for_request(request))?;
         }
         Ok(caller)
+    }
+
+    /// Whether the request shows a token that has passed before.
+    pub(super) fn is_known(api: &Api, request: &Request) -> bool {
+        let now = api.store.now().seconds();
+        token_of(request).is_some_and(|token| api.tokens.get(token, now).is_some())
     }
 
     /// A token of an application ends with it, and with `expire-all`.
@@ -104,6 +107,13 @@ impl Caller {
         let visible = tenant.filter(|t| self.app.is_none_or(|mine| mine == t.app.id));
         visible.ok_or_else(ApiError::not_found)
     }
+}
+
+/// The token of an `Authorization: Bearer` header.
+fn token_of(request: &Request) -> Option<&str> {
+    let header = request.headers.get("authorization")?.to_str().ok()?;
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// What a token says, if it is one of ours and lives at `now`.

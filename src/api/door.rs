@@ -5,35 +5,26 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::{FutureExt as _, Stream};
-use http::{HeaderMap, Method};
 
 use super::Api;
-use super::serve::{Body, collect};
+use super::intake::{Intake, Refusal};
+use super::request::Request;
 use crate::inbound::{Answer, Arrived};
 
 /// What paths of doors begin with.
 pub(super) const PREFIX: &str = "/in/";
 
-/// A request before its body.
-pub(super) struct Head {
-    pub(super) method: Method,
-    pub(super) path: String,
-    pub(super) query: String,
-    pub(super) headers: HeaderMap,
-}
-
 /// Answers a request to a door, whatever happens meanwhile.
 pub(super) async fn answer(
     api: &Arc<Api>,
-    head: Head,
+    intake: &Intake,
+    head: Request,
     body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
-    body_timeout: Duration,
 ) -> http::Response<Bytes> {
-    let caught = AssertUnwindSafe(take(api, head, body, body_timeout)).catch_unwind().await;
+    let caught = AssertUnwindSafe(take(api, intake, head, body)).catch_unwind().await;
     let answer = caught.unwrap_or_else(|panic| {
         let cause = crate::store::spine::panic_text(panic.as_ref());
         tracing::error!(cause, "an inbound request failed");
@@ -44,31 +35,30 @@ pub(super) async fn answer(
 
 async fn take(
     api: &Arc<Api>,
-    head: Head,
+    intake: &Intake,
+    head: Request,
     body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
-    body_timeout: Duration,
 ) -> Answer {
     let admitted = match api.inbound.admit(&head.path) {
         Ok(admitted) => admitted,
         // Nothing of the body is read, so the connection cannot go on.
         Err(answer) => return answer.with("connection", "close"),
     };
-    let most = admitted.max_body();
-    let length = head.headers.get("content-length");
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > most as u64) {
-        return admitted.too_large().with("connection", "close");
-    }
-    let body = match tokio::time::timeout(body_timeout, collect(body, most)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(Body::TooLarge)) => return admitted.too_large().with("connection", "close"),
-        Ok(Err(Body::Broken(_))) => {
-            let detail = "the body ended too early";
-            return Answer::refused(400, "body_broken", detail).with("connection", "close");
-        }
-        Err(_) => {
-            let detail = format!("the body did not arrive within {body_timeout:?}");
-            return Answer::refused(408, "body_timeout", &detail).with("connection", "close");
+    // Whoever has the token of a door is no stranger; the signature is over the body, which has to
+    // be read first.
+    let taken = match intake.take_up_to(admitted.max_body(), &head, &|| Ok(()), body).await {
+        Ok(taken) => taken,
+        Err(refusal) => {
+            let answer = match refusal {
+                Refusal::TooLarge => admitted.too_large(),
+                Refusal::TooLate => {
+                    Answer::refused(408, "body_timeout", "the body did not arrive in time")
+                }
+                Refusal::Broken(_) | Refusal::Stranger(_) => {
+                    Answer::refused(400, "body_broken", "the body ended too early")
+                }
+            };
+            return answer.with("connection", "close");
         }
     };
     let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
@@ -79,9 +69,12 @@ async fn take(
         path: head.path,
         query: head.query,
         headers: head.headers.iter().map(header).collect(),
-        body,
+        body: taken.body.clone(),
     };
-    api.inbound.answer(&admitted, &request).await
+    // The share of the memory is held until the request is answered.
+    let answer = api.inbound.answer(&admitted, &request).await;
+    drop(taken);
+    answer
 }
 
 fn response(answer: Answer) -> http::Response<Bytes> {

@@ -50,6 +50,15 @@ impl ApiError {
         Self::new(403, "insufficient access", detail)
     }
 
+    /// 429: too many bad tokens from one address.
+    pub fn too_many_failures(wait: std::time::Duration) -> Self {
+        let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        let detail = format!(
+            "too many requests with a bad token came from this address; try again in {seconds} s"
+        );
+        Self::new(429, "too_many_failures", detail).later(seconds)
+    }
+
     /// 404.
     pub fn not_found() -> Self {
         Self::new(404, "not_found", "Entity not found")

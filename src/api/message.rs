@@ -14,10 +14,10 @@ use super::error::ApiError;
 use super::paging::PageRequest;
 use super::query::Query;
 use super::reply::Reply;
-use super::request::{Request, bad_json};
+use super::request::{Request, bad_json, depth};
 use crate::model::clock::Timestamp;
 use crate::model::id::{AppId, MessageId};
-use crate::model::limits::{CHANNEL_CHARS, EVENT_TYPE_CHARS, MESSAGE_CHANNELS};
+use crate::model::limits::{CHANNEL_CHARS, EVENT_TYPE_CHARS, JSON_DEPTH, MESSAGE_CHANNELS};
 use crate::model::message::{Message, NewMessage};
 use crate::store::Error;
 use crate::store::idempotency::Answer;
@@ -81,10 +81,14 @@ impl MessageIn<'_> {
             let message = "payload must be a JSON object; put other values into a field of one";
             return Err(ApiError::invalid("body", "payload", message));
         }
-        check_content_type(self.content_type().as_deref())?;
+        let content_type = self.content_type();
+        check_content_type(content_type.as_deref())?;
+        if content_type.is_none() {
+            check_depth(self.raw_payload().unwrap_or(self.payload.get()))?;
+        }
         if self.raw_payload().map_or(self.payload.get().len(), str::len) > api.settings.max_payload
         {
-            return Err(super::serve::too_large(api));
+            return Err(super::intake::too_large(api));
         }
         self.application.as_ref().map_or(Ok(()), ApplicationIn::check)
     }
@@ -125,6 +129,18 @@ impl MessageIn<'_> {
         };
         (message, self.application)
     }
+}
+
+/// Receivers, and the libraries that read our answers, must be able to parse it.
+fn check_depth(payload: &str) -> Result<(), ApiError> {
+    let depth = depth(payload);
+    if depth > JSON_DEPTH {
+        let message = format!(
+            "payload is nested {depth} levels deep, but may be {JSON_DEPTH}; send it flatter"
+        );
+        return Err(ApiError::invalid("body", "payload", message));
+    }
+    Ok(())
 }
 
 fn check_content_type(content_type: Option<&str>) -> Result<(), ApiError> {

@@ -9,6 +9,7 @@ pub mod attempt;
 pub mod auth;
 mod caller;
 mod door;
+mod doors;
 mod edit;
 pub mod endpoint;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod event_type;
 mod health;
 mod idempotency;
 mod ingest;
+mod intake;
 pub mod message;
 mod operations;
 mod paging;
@@ -67,6 +69,7 @@ pub struct Api {
     pub(crate) settings: ApiSettings,
     pub(crate) inbound: Arc<Inbound>,
     tokens: remembered::Remembered,
+    doors: doors::Doors,
 }
 
 impl Api {
@@ -74,7 +77,14 @@ impl Api {
     pub fn new(store: Arc<Store>, board: Arc<Board>, settings: ApiSettings) -> Self {
         let base_url = settings.public_url.as_deref().unwrap_or("http://127.0.0.1:8071");
         let inbound = Arc::new(Inbound::new(Arc::clone(&store), base_url));
-        Self { store, board, settings, inbound, tokens: remembered::Remembered::default() }
+        Self {
+            store,
+            board,
+            settings,
+            inbound,
+            tokens: remembered::Remembered::default(),
+            doors: doors::Doors::default(),
+        }
     }
 
     /// The doors for other people's events.

@@ -54,6 +54,27 @@ pub fn bad_json(err: &serde_json::Error) -> ApiError {
     }
 }
 
+/// How deep arrays and objects are nested in a JSON text. Looks at nothing else.
+pub fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 /// serde names the field in back-quotes, when it is one that is missing or unknown.
 fn field_of(text: &str) -> String {
     let named = text.starts_with("missing field") || text.starts_with("unknown field");
@@ -74,6 +95,21 @@ fn decode(segment: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn depth_counts_brackets_outside_of_strings() {
+        for (json, expected) in [
+            ("1", 0),
+            ("{}", 1),
+            (r#"{"a":[[1],{"b":2}]}"#, 3),
+            (r#"{"a":"[[[{{{"}"#, 1),
+            (r#"{"a":"\"[[","b":"\\"}"#, 1),
+            (r#"["\\",[1]]"#, 2),
+            ("]]]]", 0),
+        ] {
+            assert_eq!(depth(json), expected, "{json}");
+        }
+    }
 
     #[test]
     fn segments_are_decoded_one_by_one() {

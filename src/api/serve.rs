@@ -4,31 +4,35 @@
 //! header time-out or a connection limit, so its service runs under hyper-util's builder.
 
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _};
-use http::{HeaderMap, Method};
+use bytes::{Buf, Bytes};
+use futures_util::Stream;
+use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use warp::Filter as _;
 use warp::path::FullPath;
 
+use super::caller::Caller;
+use super::doors::visitor;
 use super::error::ApiError;
+use super::intake::Intake;
 use super::reply::Reply;
 use super::request::Request;
 use super::{Api, door, router};
 
-/// Bytes of a request's line and headers.
+/// Bytes of a request's line and headers. What arrives in one piece may be up to twice as long.
 pub const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// Header fields of a request.
 pub const MAX_HEADERS: usize = 100;
-/// Bytes a body may have beside its payload: the JSON around it.
-const BODY_SLACK: usize = 64 * 1024;
+/// Connections that may wait to be taken in. The system may allow fewer (`somaxconn`).
+pub const BACKLOG: u32 = 4096;
 
 /// What an operator sets about connections.
 #[derive(Debug, Clone, Copy)]
@@ -65,13 +69,18 @@ pub async fn serve(
             () = &mut shutdown => break,
             accepted = listener.accept() => accepted,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, peer)) = accepted else {
             // Out of file descriptors, most likely: let some close.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let connection = http.serve_connection(TokioIo::new(quick(stream)), service.clone());
+        let (service, peer) = (service.clone(), Peer(peer.ip()));
+        let service = hyper::service::service_fn(move |mut request: http::Request<_>| {
+            request.extensions_mut().insert(peer);
+            service.call(request)
+        });
+        let connection = http.serve_connection(TokioIo::new(quick(stream)), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // Whatever broke the connection is the other side's affair.
@@ -91,29 +100,36 @@ fn quick(stream: TcpStream) -> TcpStream {
     stream
 }
 
+/// The other end of the connection a request came on.
+#[derive(Debug, Clone, Copy)]
+struct Peer(IpAddr);
+
 /// The one filter.
 fn routes(
     api: Arc<Api>,
     body_timeout: Duration,
 ) -> impl warp::Filter<Extract = (http::Response<Bytes>,), Error = std::convert::Infallible> + Clone
 {
+    let intake = Intake::new(body_timeout);
     let query = warp::query::raw()
         .or_else(|_| async { Ok::<_, std::convert::Infallible>((String::new(),)) });
     warp::method()
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Peer>())
         .and(warp::body::stream())
-        .then(move |method, path: FullPath, query, headers, body| {
-            let api = Arc::clone(&api);
+        .then(move |method, path: FullPath, query, headers, peer, body| {
+            let (api, intake) = (Arc::clone(&api), intake.clone());
             async move {
-                if path.as_str().starts_with(door::PREFIX) {
-                    let head =
-                        door::Head { method, path: path.as_str().to_owned(), query, headers };
-                    return door::answer(&api, head, body, body_timeout).await;
+                let path = path.as_str();
+                let path = path.strip_suffix('/').filter(|p| !p.is_empty()).unwrap_or(path);
+                let path = path.to_owned();
+                let head = Request { method, path, query, headers, body: Bytes::new() };
+                if head.path.starts_with(door::PREFIX) {
+                    return door::answer(&api, &intake, head, body).await;
                 }
-                let reply = answer(&api, method, path, query, headers, body, body_timeout).await;
-                response(reply)
+                response(answer(&api, &intake, head, peer, body).await)
             }
         })
         .or_else(|_| async {
@@ -125,82 +141,45 @@ fn routes(
 
 async fn answer(
     api: &Arc<Api>,
-    method: Method,
-    path: FullPath,
-    query: String,
-    headers: HeaderMap,
+    intake: &Intake,
+    mut request: Request,
+    peer: Option<Peer>,
     body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
-    body_timeout: Duration,
 ) -> Reply {
-    let most = api.settings.max_payload + BODY_SLACK;
-    let length = headers.get("content-length").and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > most as u64) {
-        return too_large(api).into_reply().with_header("connection", "close");
+    let shows_token = request.headers.contains_key("authorization");
+    let visitor = peer.filter(|_| shows_token).map(|Peer(ip)| visitor(ip, &request.headers));
+    if let Some(visitor) = visitor
+        && let Some(wait) = api.doors.wait(visitor, Instant::now())
+        && !Caller::is_known(api, &request)
+    {
+        let error = ApiError::too_many_failures(wait);
+        return error.into_reply().with_header("connection", "close");
     }
-    let body = match tokio::time::timeout(body_timeout, collect(body, most)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(Body::TooLarge)) => {
-            return too_large(api).into_reply().with_header("connection", "close");
+    // The share of the memory is held until the request is answered.
+    let (reply, _share) = match intake.take(api, &request, body).await {
+        Ok(taken) => {
+            request.body = taken.body.clone();
+            (router::answer(api, request).await, Some(taken))
         }
-        Ok(Err(Body::Broken(err))) => {
-            let detail = format!("the body of the request ended too early: {err}");
-            return ApiError::bad_request(detail).into_reply().with_header("connection", "close");
-        }
-        Err(_) => {
-            let detail = format!("the body of the request did not arrive within {body_timeout:?}");
-            return ApiError::new(408, "body_timeout", detail)
-                .into_reply()
-                .with_header("connection", "close");
-        }
+        Err(error) => (error.into_reply().with_header("connection", "close"), None),
     };
-    let path = path.as_str();
-    let path = path.strip_suffix('/').filter(|p| !p.is_empty()).unwrap_or(path).to_owned();
-    router::answer(api, Request { method, path, query, headers, body }).await
-}
-
-pub(super) fn too_large(api: &Api) -> ApiError {
-    let most = api.settings.max_payload;
-    let detail = format!("the payload is larger than {most} bytes (server.max_payload)");
-    ApiError::new(413, "payload_too_large", detail)
-}
-
-/// Why there is no body.
-pub(super) enum Body {
-    TooLarge,
-    Broken(warp::Error),
-}
-
-/// The body whole, or as soon as it is larger than `most` not at all.
-pub(super) async fn collect(
-    body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
-    most: usize,
-) -> Result<Bytes, Body> {
-    let mut body = std::pin::pin!(body);
-    let Some(first) = body.next().await else { return Ok(Bytes::new()) };
-    let mut first = first.map_err(Body::Broken)?;
-    if first.remaining() > most {
-        return Err(Body::TooLarge);
+    if let Some(visitor) = visitor.filter(|_| reply.status == 401) {
+        api.doors.failed(visitor, Instant::now());
     }
-    // Most bodies come in one piece, which is not copied.
-    let first = first.copy_to_bytes(first.remaining());
-    let Some(second) = body.next().await else { return Ok(first) };
-    let mut whole = BytesMut::from(first);
-    let mut piece = second.map_err(Body::Broken)?;
-    loop {
-        if whole.len() + piece.remaining() > most {
-            return Err(Body::TooLarge);
-        }
-        while piece.has_remaining() {
-            let chunk = piece.chunk();
-            whole.extend_from_slice(chunk);
-            let length = chunk.len();
-            piece.advance(length);
-        }
-        match body.next().await {
-            Some(next) => piece = next.map_err(Body::Broken)?,
-            None => return Ok(whole.freeze()),
-        }
-    }
+    reply
+}
+
+/// Takes `address` with room for many connections that are not taken in yet: a burst of them must
+/// not wait a second for its second try.
+///
+/// # Errors
+/// The address cannot be used.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait for the connections of the process before it.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn response(reply: Reply) -> http::Response<Bytes> {

@@ -93,7 +93,7 @@ impl Daemon {
         ));
         let listen = config.server.listen;
         let listener = runtime
-            .block_on(tokio::net::TcpListener::bind(listen))
+            .block_on(async { serve::listen(listen) })
             .with_context(|| format!("failed to listen on {listen} (server.listen)"))?;
         let address = listener.local_addr().context("failed to read the address")?;
         if config.server.public_url.is_none() {

@@ -38,3 +38,5 @@ pub const RESPONSE_BYTES: usize = 16 * 1024;
 pub const PAGE_ROWS: usize = 250;
 /// Bytes of an event type's schemas, together.
 pub const SCHEMAS_BYTES: usize = 256 * 1024;
+/// Levels of nesting of a payload: what JSON parsers take that call themselves for each level.
+pub const JSON_DEPTH: usize = 128;

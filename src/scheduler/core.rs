@@ -135,7 +135,7 @@ impl State {
     pub fn step(&mut self, now: Timestamp, event: Event, out: &mut Vec<Command>) {
         match event {
             Event::Committed(events) => self.committed(now, events, out),
-            Event::Endpoint(id, endpoint, first) => self.endpoint(now, id, endpoint, first),
+            Event::Endpoint(id, endpoint, first) => self.endpoint(now, id, endpoint, first, out),
             Event::Loaded(id, head) => self.loaded(now, id, head),
             Event::Finished(finished) => judge::finished(self, now, *finished, out),
             Event::Tick => {}
@@ -184,9 +184,17 @@ impl State {
         self.in_flight
     }
 
-    /// Whether nothing runs and nothing waits to be recorded.
+    /// Whether it was told to stop, nothing runs and nothing waits to be recorded.
     pub fn is_settled(&self) -> bool {
-        self.in_flight == 0 && self.lanes.values().all(|l| l.held.len() == l.buffer.len())
+        self.stopping
+            && self.in_flight == 0
+            && self.lanes.values().all(|l| l.held.len() == l.buffer.len())
+    }
+
+    /// Endpoints it remembers anything of.
+    #[cfg(test)]
+    pub fn lanes(&self) -> Vec<EndpointId> {
+        self.lanes.keys().copied().collect()
     }
 
     fn committed(&mut self, now: Timestamp, events: Events, out: &mut Vec<Command>) {
@@ -223,7 +231,7 @@ impl State {
             let is_first = lane.takes_fresh(now) && lane.buffer.len() < LANE_BUFFER;
             if fits && is_first && row.not_before <= now && lane.endpoint.is_active() {
                 let content = Some((Arc::clone(&message), payload.clone()));
-                let task = Task { row, content, slow: false };
+                let task = Task { row, content, slow: false, quick: false };
                 self.buffered += 1;
                 self.buffered_bytes += task.bytes();
                 lane.held.insert(row.key);
@@ -255,9 +263,10 @@ impl State {
         id: EndpointId,
         endpoint: Option<SharedEndpoint>,
         first: Option<Timestamp>,
+        out: &mut Vec<Command>,
     ) {
         let Some(endpoint) = endpoint.filter(|e| e.is_active()) else {
-            self.forget(id);
+            self.forget(id, out);
             return;
         };
         let lane =
@@ -273,13 +282,15 @@ impl State {
     }
 
     /// The endpoint takes nothing more: what waits in memory goes, what runs is still recorded.
-    fn forget(&mut self, id: EndpointId) {
+    fn forget(&mut self, id: EndpointId, out: &mut Vec<Command>) {
         self.unbuffer(id, Timestamp(0));
         if let Some(lane) = self.lanes.get_mut(&id) {
+            if lane.breaker.is_paused() {
+                out.push(Command::Paused(id, None));
+            }
             let mut endpoint = crate::model::endpoint::Endpoint::clone(&lane.endpoint);
             endpoint.deleted = true;
             lane.endpoint = SharedEndpoint::new(endpoint);
-            lane.stored = None;
             lane.breaker = super::breaker::Breaker::default();
             self.settle(Timestamp(0), id);
         }
@@ -304,7 +315,7 @@ impl State {
             for row in head.rows {
                 if lane.held.insert(row.key) {
                     self.buffered += 1;
-                    lane.buffer.push_back(Task { row, content: None, slow: false });
+                    lane.buffer.push_back(Task { row, content: None, slow: false, quick: false });
                 }
             }
         }
@@ -315,11 +326,13 @@ impl State {
     pub(super) fn settle(&mut self, now: Timestamp, id: EndpointId) {
         let room = self.has_room();
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let gated = lane.blocked_until.is_some_and(|until| until > now)
-            || lane.breaker.next_probe().is_some_and(|probe| probe > now)
-            || lane.throttle.next_token(now).is_some();
+        if !lane.endpoint.is_active() {
+            // Nothing is read for it. When it is enabled again, it is looked at anew.
+            lane.stored = None;
+        }
         let ready = lane.has_work(now)
-            && !gated
+            && !lane.is_gated(now)
+            && lane.throttle.next_token(now).is_none()
             && !lane.loading
             && !lane.is_awaiting_record()
             && lane.running < lane.allowed(self.limits.per_endpoint, room);
@@ -369,7 +382,7 @@ impl State {
         let slow_full = self.slow_in_flight >= (self.limits.max_in_flight / 4).max(1);
         let Some(lane) = self.lanes.get_mut(&id) else { return false };
         lane.in_round = false;
-        if !lane.has_work(now) || lane.loading || lane.is_awaiting_record() {
+        if !lane.has_work(now) || lane.is_gated(now) || lane.loading || lane.is_awaiting_record() {
             self.settle(now, id);
             return false;
         }
@@ -398,6 +411,7 @@ impl State {
         lane.running += 1;
         self.in_flight += 1;
         task.slow = lane.slow;
+        task.quick = lane.quick;
         self.slow_in_flight += usize::from(lane.slow);
         self.network.tried(now);
         out.push(Command::Run(task, SharedEndpoint::clone(&lane.endpoint)));

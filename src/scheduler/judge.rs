@@ -1,6 +1,7 @@
 //! What a finished attempt means: for its delivery, its endpoint, and our own network.
 
 use super::core::{Command, Finished, State};
+use super::lane::QUICK;
 use super::offline::{Blame, SUSPECT_WAIT};
 use crate::model::clock::Timestamp;
 use crate::model::delivery::{Trigger, Verdict};
@@ -56,6 +57,7 @@ fn judge(
     let id = done.endpoint.id;
     let was_offline = state.network.offline_since().is_some();
     let lane = state.lanes.get_mut(&id)?;
+    lane.quick = outcome.is_success() && outcome.duration <= QUICK;
     lane.slow = outcome.is_timeout() && !outcome.is_network_down();
     if outcome.is_network_down() {
         let since = *lane.network_since.get_or_insert(now);
@@ -84,7 +86,9 @@ fn judge(
     let was_paused = lane.breaker.is_paused();
     let schedule = done.schedule.as_ref().unwrap_or(&state.limits.schedule);
     let code = outcome.failure.as_ref().map_or("", Failure::code);
-    if lane.breaker.failed(now, code, schedule) || was_paused {
+    // Of an endpoint that was disabled or deleted meanwhile nothing is remembered.
+    let counts = lane.endpoint.is_active();
+    if counts && (lane.breaker.failed(now, code, schedule) || was_paused) {
         out.push(Command::Paused(id, lane.breaker.pause()));
     }
     let scheduled = done.task.row.trigger == Trigger::Scheduled;

@@ -21,6 +21,9 @@ pub const LANE_BUFFER: usize = 64;
 /// Attempts that may wait for a thread that is busy with the same endpoint.
 pub const AHEAD: usize = 16;
 
+/// An attempt that took no longer than this was quick.
+pub const QUICK: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// What is sent, when it is at hand already.
 pub type Content = (Arc<Message>, Bytes);
 
@@ -33,6 +36,8 @@ pub struct Task {
     pub content: Option<Content>,
     /// It takes one of the places of the slow lane.
     pub slow: bool,
+    /// The endpoint's latest attempt was quick.
+    pub quick: bool,
 }
 
 impl Task {
@@ -43,6 +48,7 @@ impl Task {
 }
 
 /// See the module's text.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, none is a state")]
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) endpoint: SharedEndpoint,
@@ -65,6 +71,8 @@ pub(super) struct Lane {
     pub(super) blocked_until: Option<Timestamp>,
     /// Its latest attempt timed out: it uses the slow lane.
     pub(super) slow: bool,
+    /// Its latest attempt succeeded within [`QUICK`].
+    pub(super) quick: bool,
     /// When its current run of network errors began.
     pub(super) network_since: Option<Timestamp>,
     pub(super) breaker: Breaker,
@@ -85,6 +93,7 @@ impl Lane {
             loading: false,
             blocked_until: None,
             slow: false,
+            quick: false,
             network_since: None,
             breaker: Breaker::default(),
         }
@@ -113,6 +122,12 @@ impl Lane {
     /// Whether anything could be sent at `now`, but for limits.
     pub(super) fn has_work(&self, now: Timestamp) -> bool {
         self.endpoint.is_active() && (!self.buffer.is_empty() || self.is_spilled(now))
+    }
+
+    /// Whether it has to wait whatever is due: it is paused, or its network is in doubt.
+    pub(super) fn is_gated(&self, now: Timestamp) -> bool {
+        self.blocked_until.is_some_and(|until| until > now)
+            || self.breaker.next_probe().is_some_and(|probe| probe > now)
     }
 
     /// Attempts it may have handed out, of the `most` that any endpoint may have running. A healthy

@@ -6,6 +6,7 @@
 //! `POSTHASTE_STEPS` make the run longer.
 
 mod ledger;
+mod leftovers;
 mod receiver;
 mod scenarios;
 mod steps;

@@ -265,6 +265,13 @@ fn expire(world: &mut World) {
     for app in world.store.directory().application_ids().unwrap() {
         while world.store.expire_messages(app).unwrap() {}
     }
+    for app in world.store.orphaned_messages().unwrap() {
+        while world.store.expire_messages(app).unwrap() {}
+        world.ledger.promised.retain(|_, promise| promise.app != app);
+    }
+    let kept: Vec<_> = world.ledger.promised.keys().copied().collect();
+    world.ledger.ended.retain(|(message, _)| kept.contains(message));
+    world.ledger.succeeded.retain(|(message, _)| kept.contains(message));
     let horizon = world.wall.now().minus(RETENTION);
     let old: Vec<_> =
         world.ledger.promised.keys().copied().filter(|id| id.made_at() < horizon).collect();

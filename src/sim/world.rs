@@ -1,6 +1,6 @@
 //! One simulated daemon: store, decisions, attempts in flight, and everything outside of it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -54,6 +54,8 @@ pub(super) struct World {
     pub(super) apps: Vec<AppId>,
     pub(super) manners: BTreeMap<EndpointId, Manner>,
     pub(super) counted: u64,
+    /// Endpoints that people are told are paused.
+    pub(super) paused: BTreeSet<EndpointId>,
 }
 
 /// Messages are kept for so long in the simulated world.
@@ -114,6 +116,7 @@ impl World {
             apps: Vec::new(),
             manners: BTreeMap::new(),
             counted: 0,
+            paused: BTreeSet::new(),
         }
     }
 
@@ -177,10 +180,12 @@ impl World {
             Command::Look(id) => {
                 let endpoint = self.store.directory().endpoint(id).unwrap();
                 let first = endpoint.as_ref().filter(|e| e.is_active());
-                let first = first.and_then(|_| self.store.queue_first(id).unwrap());
+                let first = first.and_then(|e| self.store.queue_first(id, e.ordered).unwrap());
                 self.state.step(self.now, Event::Endpoint(id, endpoint, first), more);
             }
-            Command::Paused(..) | Command::Offline(_) => {}
+            Command::Paused(id, Some(_)) => drop(self.paused.insert(id)),
+            Command::Paused(id, None) => drop(self.paused.remove(&id)),
+            Command::Offline(_) => {}
         }
         Ok(())
     }
@@ -223,12 +228,13 @@ impl World {
         let Flight { task, endpoint, started_at } = self.flights.swap_remove(index);
         let key = task.row.key;
         let message = self.store.message(endpoint.app, key.message).unwrap();
-        let outcome = message.map(|(_, payload)| {
-            if let (Payload::Here(bytes), Some(promise)) =
-                (&payload, self.ledger.promised.get(&key.message))
-            {
-                assert_eq!(bytes[..], promise.payload[..], "another payload is sent");
-            }
+        if let (Some((_, Payload::Here(bytes))), Some(promise)) =
+            (&message, self.ledger.promised.get(&key.message))
+        {
+            assert_eq!(bytes[..], promise.payload[..], "another payload is sent");
+        }
+        // What was at hand when it began is sent even if the message is removed meanwhile.
+        let outcome = (message.is_some() || task.content.is_some()).then(|| {
             let manner = self.manners.get(&key.endpoint).copied().unwrap_or(Manner::Well);
             manner.answer(&mut self.dice)
         });
@@ -273,6 +279,7 @@ impl World {
         copy(&old, &new);
         self.events.lock().unwrap().clear();
         self.flights.clear();
+        self.paused.clear();
         let seed = self.dice.next();
         self.store = open(&new, &self.wall, seed, &self.events);
         std::fs::remove_dir_all(old).unwrap();
@@ -294,7 +301,8 @@ impl World {
         ids.sort_unstable();
         for id in ids {
             let endpoint = self.store.directory().endpoint(id).unwrap();
-            let first = self.store.queue_first(id).unwrap();
+            let ordered = endpoint.as_ref().is_some_and(|e| e.ordered);
+            let first = self.store.queue_first(id, ordered).unwrap();
             self.state.step(self.now, Event::Endpoint(id, endpoint, first), &mut commands);
         }
         self.settle()
@@ -303,6 +311,19 @@ impl World {
     pub(super) fn check_store(&self) -> Result<(), String> {
         let report = self.store.check().unwrap();
         if report.is_clean() { Ok(()) } else { Err(report.faults.join("; ")) }
+    }
+
+    /// Nothing is remembered of endpoints that are deleted or disabled, once nothing runs.
+    pub(super) fn check_forgotten(&self) -> Result<(), String> {
+        let known = self.state.lanes();
+        for id in known.iter().chain(&self.paused) {
+            let found = self.store.directory().endpoint(*id).unwrap();
+            if found.is_none_or(|endpoint| !endpoint.is_active()) {
+                let paused = self.paused.contains(id);
+                return Err(format!("{id} is gone and still remembered (as paused: {paused})"));
+            }
+        }
+        Ok(())
     }
 
     fn check_bounds(&self) -> Result<(), String> {
@@ -332,6 +353,7 @@ impl World {
         }
         self.settle()?;
         self.check_store()?;
+        self.check_forgotten()?;
         for (id, promise) in &self.ledger.promised {
             for endpoint in &promise.endpoints {
                 let active = self.store.directory().endpoint(*endpoint).unwrap();

@@ -47,11 +47,21 @@ impl Writer<'_> {
     /// Records an attempt.
     ///
     /// If its queue row is gone (the endpoint was deleted, the delivery cancelled) the attempt is
-    /// kept for people to see, and the delivery is left as it is.
-    pub fn record(&mut self, result: &AttemptResult) -> Result<AttemptId> {
-        let attempt = self.put_attempt(result);
+    /// kept for people to see, and the delivery is left as it is. If its message is gone nothing is
+    /// kept: nothing would ever remove it.
+    pub fn record(&mut self, result: &AttemptResult) -> Result<Option<AttemptId>> {
         let key = result.row.key;
         let still_queued = self.get(Tree::Queue, &keys::queue(&key))?.is_some();
+        // A scheduled row goes with its message, so it is only asked where it can make a difference.
+        let may_be_gone = !still_queued || result.row.trigger == Trigger::Manual;
+        if may_be_gone
+            && self.get(Tree::Messages, &keys::message(result.app, key.message))?.is_none()
+        {
+            self.drop_queue_row(&key);
+            self.note_health(result)?;
+            return Ok(None);
+        }
+        let attempt = self.put_attempt(result);
         let mut next = None;
         if still_queued {
             next = self.move_on(result, attempt)?;
@@ -60,7 +70,7 @@ impl Writer<'_> {
         }
         self.note_health(result)?;
         self.events().recorded.push(Recorded { key, next });
-        Ok(attempt)
+        Ok(Some(attempt))
     }
 
     fn put_attempt(&mut self, result: &AttemptResult) -> AttemptId {
@@ -109,11 +119,10 @@ impl Writer<'_> {
     fn move_on(&mut self, result: &AttemptResult, attempt: AttemptId) -> Result<Option<Timestamp>> {
         let key = result.row.key;
         let manual = result.row.trigger == Trigger::Manual;
-        let mut delivery = self.delivery(key.message, key.endpoint)?.unwrap_or_else(|| {
-            let scheduled = (!manual).then_some(key.due);
-            let untried = Delivery::untried(key.message, key.endpoint, self.now());
-            Delivery { next_due: scheduled, queued_due: scheduled, ..untried }
-        });
+        let mut delivery = match self.delivery(key.message, key.endpoint)? {
+            Some(delivery) => delivery,
+            None => self.first_state(result)?,
+        };
         match delivery.first_attempt {
             None => delivery.first_attempt = Some(attempt),
             Some(_) => self.index_attempt(&key, attempt),
@@ -150,6 +159,22 @@ impl Writer<'_> {
         }
         self.put_delivery(&delivery);
         Ok(next)
+    }
+
+    /// A delivery whose first attempt is being recorded.
+    fn first_state(&self, result: &AttemptResult) -> Result<Delivery> {
+        let key = result.row.key;
+        let mut delivery = Delivery::untried(key.message, key.endpoint, self.now());
+        if result.row.trigger == Trigger::Scheduled {
+            delivery.next_due = Some(key.due);
+            delivery.queued_due = Some(key.due);
+        } else if result.verdict != Verdict::Hold
+            && self.scheduled_key(result.app, key.message, key.endpoint)?.is_none()
+        {
+            // Sent by hand to an endpoint it was never scheduled for: nothing more will come.
+            delivery.end(State::Exhausted);
+        }
+        Ok(delivery)
     }
 
     fn requeue(
@@ -239,7 +264,8 @@ impl Writer<'_> {
     /// 410. Pending deliveries stay: they are sent if a person enables it again.
     fn note_health(&mut self, result: &AttemptResult) -> Result<()> {
         let id = result.row.key.endpoint;
-        if !result.blames_endpoint {
+        let is_there = || Ok::<_, Error>(self.shared().directory.endpoint(id)?.is_some());
+        if !result.blames_endpoint || (result.verdict != Verdict::Succeeded && !is_there()?) {
             return Ok(());
         }
         if result.verdict == Verdict::Succeeded {

@@ -100,9 +100,12 @@ impl Writer<'_> {
         let key = keys::endpoint(endpoint.app, endpoint.id);
         let record = super::codec::encode(&EndpointRecord::of(&endpoint));
         self.put(Tree::Endpoints, &key, record);
-        if endpoint.is_active() {
+        if endpoint.is_active() || endpoint.deleted {
             // Whoever enables it again starts with a clean slate.
             self.forget_failing(endpoint.id);
+        }
+        if endpoint.deleted || !endpoint.ordered {
+            self.forget_last_in_queue(endpoint.id);
         }
         self.events().changed.push(endpoint.id);
         let endpoint = Arc::new(endpoint);

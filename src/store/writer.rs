@@ -82,6 +82,16 @@ impl<'a> Group<'a> {
         Self { shared, rows: Rows::default(), events: Events::default(), now }
     }
 
+    /// Rows staged so far.
+    pub(super) fn rows(&self) -> usize {
+        self.rows.count
+    }
+
+    /// Bytes of keys and values staged so far.
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.bytes
+    }
+
     pub(super) fn into_parts(self) -> (Rows, Events) {
         (self.rows, self.events)
     }

@@ -10,6 +10,9 @@
 
 mod binary;
 mod cli;
+#[allow(dead_code, reason = "shared by test files, not all of which use all of it")]
+mod hostile_tools;
 mod inbound;
+mod limits;
 mod receivers;
 mod tidy;
