@@ -90,7 +90,9 @@ async fn endpoints(api: &Arc<Api>, request: &Request, id: &str, rest: &[&str]) -
         ("PUT", [ep, "headers"]) => endpoint::headers::set(api, request, &app, ep).await,
         ("GET", [ep, "secret"]) => endpoint::secret::get(api, request, &app, ep),
         ("POST", [ep, "secret", "rotate"]) => {
-            endpoint::secret::rotate(api, request, &app, ep).await
+            // Here the published answer has no body.
+            let rotated = endpoint::secret::rotate(api, request, &app, ep).await;
+            rotated.map(|_| Reply::no_content())
         }
         _ => return None,
     })

@@ -35,8 +35,9 @@ fn pour(stream: &mut std::net::TcpStream, piece: &[u8], most: usize) -> usize {
     written
 }
 
-/// What the kernel takes in on both sides before a writer notices anything.
-const BUFFERS: usize = 16 << 20;
+/// What is read and dropped so that the sender sees the answer, and what the kernel takes in on both
+/// sides before a writer notices anything.
+const BUFFERS: usize = 40 << 20;
 
 #[test]
 fn a_gigabyte_is_cut_off_at_the_limit() {
