@@ -14,7 +14,8 @@ use super::error::ApiError;
 use super::reply::Reply;
 use super::request::Request;
 use super::{
-    Api, application, attempt, endpoint, event_type, health, ingest, message, operations, portal,
+    Api, application, attempt, declared, endpoint, event_type, health, ingest, message, operations,
+    portal,
 };
 
 pub(super) type Answer = Result<Reply, ApiError>;
@@ -50,6 +51,7 @@ fn request_id() -> String {
 async fn route(api: &Arc<Api>, request: Request) -> Answer {
     let segments = request.segments();
     let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+    declared::guard(api, &request, &segments)?;
     match (&request.method, segments.as_slice()) {
         (&Method::POST, ["api", "v1", "app", app, "msg"]) => {
             message::create(api, &request, app).await
@@ -63,6 +65,9 @@ async fn route(api: &Arc<Api>, request: Request) -> Answer {
             portal::access(api, &request, app).await
         }
         (&Method::GET | &Method::HEAD, ["portal"]) => Ok(portal::page()),
+        (&Method::POST, ["api", "v1", "files", verb @ ("plan" | "apply")]) => {
+            declared::take(api, &request, verb).await
+        }
         (_, ["ingest", "api", "v1", "source", rest @ ..]) => {
             let answer = ingest::route(api, &request, rest).await;
             answer.unwrap_or_else(|| Err(unknown(api, &request, &segments)))

@@ -18,13 +18,13 @@ use crate::config::secret::resolve;
 pub const EXAMPLES: &str = "\
 Examples:
   posthaste source create Shop --provider stripe --secret env:STRIPE_SECRET --app shop
-  posthaste source ls                                      # every source and its URL
-  posthaste source get src_ID                              # with the URL to give to the provider
-  posthaste source update src_ID --secret NEW --secret OLD # both match until the old one goes
-  posthaste source rotate src_ID --grace 86400             # a new URL, the old one lives a day
-  posthaste source refused src_ID                          # what was refused and why
-  posthaste source refused src_ID --id cap_ID --verify     # with the secret as it is now
-  posthaste source rm src_ID                               # its URL answers 404 from now on";
+  posthaste source ls                                       # every source and its URL
+  posthaste source get src_ID                               # with the URL to give to the provider
+  posthaste source update src_ID --secret NEW --secret OLD  # both match until the old one goes
+  posthaste source rotate src_ID --grace 86400              # a new URL, the old one lives a day
+  posthaste source refused src_ID                           # what was refused and why
+  posthaste source refused src_ID --id cap_ID --verify      # with the secret as it is now
+  posthaste source rm src_ID                                # its URL answers 404 from now on";
 
 /// What to do with sources.
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 //! Start: data folder, secret, store, scheduler, janitor, HTTP. Stop: take no more connections,
 //! start no more attempts, wait for the running ones, flush, close.
 
+pub mod files;
 mod janitor;
 mod notify_ready;
 mod settings;
@@ -18,7 +19,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use crate::api::auth::{self, DEFAULT_ORG, Secret, Subject};
-use crate::api::{Api, serve};
+use crate::api::{Api, Declared, serve};
 use crate::config::Config;
 use crate::config::load::{Loaded, Overrides};
 use crate::delivery::Deliverer;
@@ -28,6 +29,7 @@ use crate::scheduler::core::Event;
 use crate::scheduler::shell::Input;
 use crate::store::Store;
 
+use files::{Files, Reloader};
 use janitor::Janitor;
 
 /// Where the store lies inside the data folder.
@@ -47,6 +49,7 @@ pub struct Daemon {
     runtime: Runtime,
     stop_http: oneshot::Sender<()>,
     http_stopped: tokio::task::JoinHandle<()>,
+    files: Arc<Files>,
 }
 
 impl Daemon {
@@ -99,6 +102,14 @@ impl Daemon {
         if config.server.public_url.is_none() {
             api.inbound().set_base_url(&format!("http://{address}"));
         }
+        let files = Arc::new(Files::new(
+            Arc::clone(&store),
+            Arc::clone(api.inbound()),
+            config.delivery.https_only,
+            settings::policy(config)?,
+        ));
+        files.restore_profiles().context("failed to read the store")?;
+        api.set_declared(Arc::clone(&files) as Arc<dyn Declared>);
         let (stop_http, stopped) = oneshot::channel();
         let http_stopped = runtime.spawn(serve::serve(
             listener,
@@ -117,6 +128,7 @@ impl Daemon {
             runtime,
             stop_http,
             http_stopped,
+            files,
         })
     }
 
@@ -165,16 +177,21 @@ impl Daemon {
 /// It cannot start or stop properly.
 pub fn serve(
     loaded: &Loaded,
-    _overrides: &Overrides,
+    overrides: &Overrides,
     ready: impl FnOnce(&Daemon),
 ) -> anyhow::Result<ExitCode> {
     settings::log(&loaded.config);
-    let signals = signals::Signals::catch().context("failed to catch signals")?;
+    let (reload, requests) = std::sync::mpsc::channel();
+    let signals = signals::Signals::catch(reload.clone()).context("failed to catch signals")?;
     let daemon = Daemon::start(&loaded.config)?;
+    let files = Arc::clone(&daemon.files);
+    let reloader = Reloader::start(files, loaded, overrides, reload, requests)
+        .context("failed to start the thread that reloads files")?;
     ready(&daemon);
     notify_ready::ready();
     signals.wait(notify_ready::watchdog_period());
     notify_ready::stopping();
+    drop(reloader);
     daemon.stop()?;
     Ok(ExitCode::SUCCESS)
 }

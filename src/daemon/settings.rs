@@ -77,7 +77,7 @@ pub(super) fn store(config: &Config, path: PathBuf, http: &Handle) -> Options {
 }
 
 /// What may be dialled, by the operator's list.
-fn policy(config: &Config) -> anyhow::Result<AddressPolicy> {
+pub(super) fn policy(config: &Config) -> anyhow::Result<AddressPolicy> {
     let mut allow = Vec::new();
     for network in &config.delivery.allow_networks {
         let text = network.to_string();

@@ -37,6 +37,17 @@ use crate::model::id::SourceId;
 use crate::model::source::Source;
 use crate::store::Store;
 
+/// A new token for a source's URL: 24 random bytes, which fit a URL as they are.
+///
+/// # Errors
+/// The system gives no random bytes.
+pub fn new_token() -> Result<String, String> {
+    use base64::Engine as _;
+    let mut random = [0; 24];
+    getrandom::fill(&mut random).map_err(|err| err.to_string())?;
+    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random))
+}
+
 /// Refused requests of one source that are kept in a second; more are refused without.
 const CAPTURES_A_SECOND: u32 = 10;
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
 
 use super::error::{Error, Result};
+use super::managed::Managed;
 use crate::model::application::Application;
 use crate::model::endpoint::SharedEndpoint;
 use crate::model::event_type::EventType;
@@ -55,6 +56,7 @@ struct Maps {
     sources_by_org: BTreeSet<(OrgId, SourceId)>,
     source_uids: HashMap<(OrgId, String), SourceId>,
     source_tokens: HashMap<String, SourceId>,
+    managed: BTreeSet<Managed>,
 }
 
 /// See the module's text.
@@ -232,6 +234,24 @@ impl Directory {
     /// All sources that deliver to `app`.
     pub fn sources_of(&self, app: AppId) -> Result<Vec<Arc<Source>>> {
         Ok(self.read()?.sources.values().filter(|s| s.app == app).cloned().collect())
+    }
+
+    /// Whether the configuration's files manage this.
+    pub fn is_managed(&self, what: &Managed) -> Result<bool> {
+        Ok(self.read()?.managed.contains(what))
+    }
+
+    /// All that the configuration's files manage.
+    pub fn managed(&self) -> Result<Vec<Managed>> {
+        Ok(self.read()?.managed.iter().cloned().collect())
+    }
+
+    /// Marks something as managed by files, or no longer so.
+    pub(super) fn set_managed(&self, what: Managed, managed: bool) -> Result<()> {
+        self.change(
+            |maps| if managed { maps.managed.insert(what) } else { maps.managed.remove(&what) },
+        )
+        .map(drop)
     }
 
     /// Puts a source in, or its new state in place of the old.

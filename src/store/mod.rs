@@ -20,6 +20,7 @@ pub mod events;
 pub mod expiry;
 pub mod idempotency;
 mod keys;
+pub mod managed;
 pub mod messages;
 mod migrate;
 pub mod pages;
@@ -158,6 +159,7 @@ impl Store {
         });
         tenants::load(&shared)?;
         sources::load(&shared)?;
+        managed::load(&shared)?;
         shared.space.look(&shared.trees);
         let on_the_spot: commit::Answers =
             Box::new(|answers| answers.into_iter().for_each(|a| a()));

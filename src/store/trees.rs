@@ -64,6 +64,8 @@ trees! {
     Refused = "refused",
     /// `capture_id‖chunk` → raw bytes of a refused request.
     RefusedBytes = "refused_bytes",
+    /// `kind‖id` → nothing: what the configuration's files manage.
+    Managed = "managed",
 }
 
 /// The open trees, and what makes a flush last.

@@ -22,7 +22,7 @@ use super::reply::Reply;
 use super::request::Request;
 use super::router::Answer;
 use super::{endpoint, portal};
-use crate::inbound::check;
+use crate::inbound::{self, check};
 use crate::model::application::{Application, Metadata};
 use crate::model::clock::Timestamp;
 use crate::model::id::{AppId, OrgId, SourceId};
@@ -116,12 +116,8 @@ fn answer(api: &Api, status: u16, source: &Source) -> Kept {
     Kept::Body { status, body: Reply::json(status, &out).body.to_vec() }
 }
 
-/// 24 random bytes, which fit a URL as they are.
 fn new_token() -> Result<String, ApiError> {
-    use base64::Engine as _;
-    let mut random = [0; 24];
-    getrandom::fill(&mut random).map_err(ApiError::internal)?;
-    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random))
+    inbound::new_token().map_err(ApiError::internal)
 }
 
 fn list(api: &Api, request: &Request) -> Answer {
