@@ -41,7 +41,7 @@ pub(super) fn guard(api: &Api, request: &Request, segments: &[&str]) -> Result<(
     }
     let changes = |rest: &[&str]| match rest {
         [] | ["headers"] => request.method != Method::POST,
-        ["secret", "rotate"] | ["token", "rotate"] => true,
+        ["secret" | "token", "rotate"] => true,
         _ => false,
     };
     let (app, kind, rest) = match segments {

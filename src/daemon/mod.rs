@@ -8,6 +8,7 @@ mod janitor;
 mod notify_ready;
 mod settings;
 mod signals;
+mod spool;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ use crate::store::Store;
 
 use files::{Files, Reloader};
 use janitor::Janitor;
+use spool::Spool;
 
 /// Where the store lies inside the data folder.
 pub const STORE_FOLDER: &str = "store";
@@ -50,6 +52,7 @@ pub struct Daemon {
     stop_http: oneshot::Sender<()>,
     http_stopped: tokio::task::JoinHandle<()>,
     files: Arc<Files>,
+    spool: Option<Spool>,
 }
 
 impl Daemon {
@@ -110,6 +113,15 @@ impl Daemon {
         ));
         files.restore_profiles().context("failed to read the store")?;
         api.set_declared(Arc::clone(&files) as Arc<dyn Declared>);
+        let spool = match &config.inbound.spool {
+            None => None,
+            Some(folder) => {
+                let started = Spool::start(folder, Arc::clone(&store), config.server.max_payload);
+                Some(started.with_context(|| {
+                    format!("failed to use the folder {} (inbound.spool)", folder.display())
+                })?)
+            }
+        };
         let (stop_http, stopped) = oneshot::channel();
         let http_stopped = runtime.spawn(serve::serve(
             listener,
@@ -129,6 +141,7 @@ impl Daemon {
             stop_http,
             http_stopped,
             files,
+            spool,
         })
     }
 
@@ -157,9 +170,14 @@ impl Daemon {
     /// # Errors
     /// The store could not be closed.
     pub fn stop(self) -> anyhow::Result<()> {
-        let Self { runtime, stop_http, http_stopped, scheduler, janitor, store, grace, .. } = self;
+        let Self {
+            runtime, stop_http, http_stopped, scheduler, janitor, store, grace, spool, ..
+        } = self;
         tracing::info!("stopping: no more connections");
         stop_http.send(()).ok();
+        if let Some(spool) = spool {
+            spool.stop();
+        }
         let left = scheduler.stop(grace);
         tracing::info!(unfinished = left, "stopping: attempts have ended");
         drop(runtime.block_on(async { tokio::time::timeout(grace, http_stopped).await }));

@@ -23,7 +23,6 @@ pub(super) fn refuse_unbuilt(config: &Config) -> anyhow::Result<()> {
     let unbuilt = [
         ("server.encryption_key", config.server.encryption_key.is_some()),
         ("server.encryption_key_old", config.server.encryption_key_old.is_some()),
-        ("inbound.spool", config.inbound.spool.is_some()),
     ];
     for (key, is_set) in unbuilt {
         anyhow::ensure!(

@@ -172,7 +172,7 @@ fn throughput() -> Result<(), String> {
             let path = if door { path_of(&source)? } else { format!("/api/v1/app/{app}/msg") };
             let requests = sender::requests(&path, events, (!door).then_some(token.as_str()));
             let sent = send_all(port, clients, &requests)?;
-            let rate = events as f64 / sent.took.as_secs_f64();
+            let rate = f64::from(u32::try_from(events).unwrap()) / sent.took.as_secs_f64();
             let what = if door { "POST /in/…" } else { "POST …/msg" };
             say(&format!("  round {round}, {what}: {rate:.0}/s, {}", sent.spread));
             rates.push(rate);

@@ -167,7 +167,7 @@ impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Words::deserialize(deserializer)? {
             Words::Number(ms) => Ok(Self(Duration::from_millis(ms))),
-            Words::Text(text) => parse_duration(&text).map(Self).map_err(unit),
+            Words::Text(text) => parse_duration(&text).map(Self).map_err(|err| unit(&err)),
         }
     }
 }
@@ -176,12 +176,12 @@ impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Words::deserialize(deserializer)? {
             Words::Number(bytes) => Ok(Self(bytes)),
-            Words::Text(text) => parse_size(&text).map(Self).map_err(unit),
+            Words::Text(text) => parse_size(&text).map(Self).map_err(|err| unit(&err)),
         }
     }
 }
 
-fn unit<E: serde::de::Error>(error: crate::config::units::UnitError) -> E {
+fn unit<E: serde::de::Error>(error: &crate::config::units::UnitError) -> E {
     E::custom(format!("{:?} {}; {}", error.value, error.what, error.way_out))
 }
 

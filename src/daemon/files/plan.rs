@@ -470,23 +470,22 @@ fn write_source(
         new.created_at = now;
     }
     if places {
-        (new.app, new.owns_app) = match app {
-            Some(app) => (writer.application(org, &app)?.id, false),
-            None => {
-                let own = Application {
-                    id: writer.new_application_id(),
-                    org,
-                    uid: None,
-                    name: new.name.clone(),
-                    throttle_rate: None,
-                    metadata: marked(&BTreeMap::new()),
-                    created_at: now,
-                    updated_at: now,
-                    deleted: false,
-                    tokens_valid_from: NO_TIME,
-                };
-                (writer.put_application(own)?.id, true)
-            }
+        (new.app, new.owns_app) = if let Some(app) = app {
+            (writer.application(org, &app)?.id, false)
+        } else {
+            let own = Application {
+                id: writer.new_application_id(),
+                org,
+                uid: None,
+                name: new.name.clone(),
+                throttle_rate: None,
+                metadata: marked(&BTreeMap::new()),
+                created_at: now,
+                updated_at: now,
+                deleted: false,
+                tokens_valid_from: NO_TIME,
+            };
+            (writer.put_application(own)?.id, true)
         };
     }
     new.updated_at = now;

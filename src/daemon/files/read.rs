@@ -70,7 +70,7 @@ pub fn read(
     for file in files(folder)? {
         match read_file(&file) {
             Ok(text) => add(&file, &text, &mut whole, &mut lines, &mut problems),
-            Err(problem) => problems.push(problem),
+            Err(problem) => problems.push(*problem),
         }
     }
     for (at, text) in whole.references() {
@@ -118,15 +118,16 @@ fn whole_file(path: &FilePath, what: impl Into<String>, way_out: &str) -> Proble
     }
 }
 
-fn read_file(path: &FilePath) -> Result<String, Problem> {
+fn read_file(path: &FilePath) -> Result<String, Box<Problem>> {
     let failed = |err: std::io::Error| {
-        whole_file(path, format!("cannot be read ({err})"), "make it a readable text file")
+        let what = format!("cannot be read ({err})");
+        Box::new(whole_file(path, what, "make it a readable text file"))
     };
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut text = String::new();
     file.take(CONFIG_FILE + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > CONFIG_FILE {
-        return Err(whole_file(path, "is larger than 1 MiB", "split it"));
+        return Err(Box::new(whole_file(path, "is larger than 1 MiB", "split it")));
     }
     Ok(text)
 }

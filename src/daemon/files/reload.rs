@@ -4,7 +4,7 @@
 //! One log line for each: what was changed, or that the files are wrong, where and why, and that
 //! the last good state stays.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread::JoinHandle;
@@ -58,9 +58,10 @@ impl Reloader {
                 // Several requests at once are one: the files are read anew anyway.
                 while receiver.try_recv().is_ok() {}
                 settings_changed(&running, &overrides);
-                match &folder {
-                    Some(folder) => apply(&files, folder),
-                    None => tracing::info!("there is no configuration file, so nothing to reload"),
+                if let Some(folder) = &folder {
+                    apply(&files, folder);
+                } else {
+                    tracing::info!("there is no configuration file, so nothing to reload");
                 }
             }
         })?;
@@ -78,7 +79,7 @@ impl Drop for Reloader {
 }
 
 /// Reads the folder and applies it, or says why not.
-fn apply(files: &Files, folder: &PathBuf) {
+fn apply(files: &Files, folder: &Path) {
     let shown = folder.display();
     if !folder.is_dir() {
         // A folder that is being replaced must not take everything along.

@@ -14,7 +14,7 @@ use crate::binary::{Running, Serve, eventually, posthaste, stderr, stdout};
 
 /// A daemon with a configuration file and `conf.d`, its log in a file.
 struct House {
-    _running: Running,
+    running: Running,
     url: String,
     folder: tempfile::TempDir,
 }
@@ -35,7 +35,7 @@ impl House {
         let mut running = Running::start(command);
         let banner = running.wait_for("listening on ");
         let url = banner.split_once("listening on ").unwrap().1.to_owned();
-        Self { _running: running, url, folder }
+        Self { running, url, folder }
     }
 
     fn conf_d(&self, name: &str) -> PathBuf {
@@ -69,7 +69,7 @@ impl House {
     }
 
     fn pid(&self) -> String {
-        self._running.child.id().to_string()
+        self.running.child.id().to_string()
     }
 }
 
@@ -289,4 +289,53 @@ fn knock(address: &str) -> u16 {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_file_that_is_spooled_becomes_one_message() {
+    let spool = tempfile::tempdir().unwrap();
+    let path = |name: &str| spool.path().join(name);
+    let house = House::start(|folder| {
+        let text = format!("[inbound]\nspool = {:?}\n", spool.path().display().to_string());
+        fs::write(folder.join("posthaste.toml"), text).unwrap();
+        fs::create_dir(folder.join("conf.d")).unwrap();
+        fs::write(folder.join("conf.d/10.toml"), APP).unwrap();
+    });
+    house.line(0);
+    let drop_in = |name: &str, text: &str| {
+        fs::write(path(".new"), text).unwrap();
+        fs::rename(path(".new"), path(name)).unwrap();
+    };
+    let wait = |name: &str| {
+        eventually(name, || {
+            std::thread::yield_now();
+            path(name).exists().then_some(())
+        });
+    };
+    let good =
+        "{\"application\":\"shop\",\"eventType\":\"order.paid\",\"payload\":{ \"n\" : 1.0 }}";
+    drop_in("a.json", good);
+    wait("done/a.json");
+    for (name, text, why) in [
+        ("b.json", "{", "it is no event"),
+        ("c.json", &good.replace("shop", "none"), "there is no application \"none\""),
+        ("d.json", &good.replace("order.paid", "a b"), "eventType"),
+        ("e.json", &good.replace("{ \"n\" : 1.0 }", "[1]"), "payload must be a JSON object"),
+        ("f.json", &good.replace("payload", "paylod"), "paylod"),
+    ] {
+        drop_in(name, text);
+        wait(&format!("failed/{name}"));
+        let reason = fs::read_to_string(path(&format!("failed/{name}.reason"))).unwrap();
+        assert!(reason.contains(why), "{name}: {reason}");
+    }
+    fs::rename(path("done/a.json"), path("a.json")).unwrap();
+    wait("done/a.json");
+    fs::write(path("still-written.tmp"), "{").unwrap();
+    drop_in("g.json", &good.replace("1.0", "2.0"));
+    wait("done/g.json");
+    assert!(path("still-written.tmp").exists());
+    let messages = house.json(&["message", "ls", "--app", "shop"]);
+    let payloads: Vec<&Value> =
+        messages["data"].as_array().unwrap().iter().map(|message| &message["payload"]).collect();
+    assert_eq!(payloads, [&serde_json::json!({"n": 2.0}), &serde_json::json!({"n": 1.0})]);
 }
