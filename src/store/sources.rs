@@ -22,9 +22,9 @@ use crate::model::source::{
     CAPTURES, MAX_DEDUPE, Refused, SOURCE_RECORD_BYTES, SOURCES_PER_ORG, Seen, Source, SourceSecret,
 };
 
-/// Rows of what was seen within so many milliseconds share a bucket: a quarter of a day. Buckets
+/// Rows of what was seen within so many milliseconds share a bucket: a day. Buckets
 /// let them expire from the front without an index row for each.
-const BUCKET_MS: u64 = 6 * 3600 * 1000;
+const BUCKET_MS: u64 = 24 * 3600 * 1000;
 
 /// What a repetition of a request is recognised by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -179,13 +179,12 @@ fn work_that_fails_leaves_no_key_behind() {
 fn what_was_seen_expires_from_the_front() {
     let house = House::new();
     house.accept(dedupe(1, 1));
-    house.pass(12 * HOUR);
+    house.pass(36 * HOUR);
     house.accept(dedupe(2, 2));
     let rows = |house: &House| house.store.shared.trees.tree(Tree::Seen).len();
-    house.pass(12 * HOUR);
     house.store.expire_seen().unwrap();
     assert!(rows(&house) >= 1, "inside its window");
-    house.pass(6 * HOUR);
+    house.pass(20 * HOUR);
     house.store.expire_seen().unwrap();
     assert_eq!(rows(&house), 1);
     assert!(matches!(house.accept(dedupe(2, 2)), Inbound::Repeated(_)));
