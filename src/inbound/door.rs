@@ -14,7 +14,7 @@ use super::answer::Answer;
 use super::compiled::{Check, Compiled};
 use super::{Inbound, headers, names};
 use crate::model::message::NewMessage;
-use crate::model::source::{Source, SourceSecret};
+use crate::model::source::{DIGEST_BYTES, Source, SourceSecret};
 use crate::signature::{Handshake, OkResponse, Profile, Reason, Rejection, Request, Secret, Stage};
 use crate::store::sources::{Dedupe, Inbound as Kept};
 use crate::store::{Error, Writer};
@@ -323,8 +323,8 @@ pub(super) fn verify<'c>(
     let window = compiled.source.dedupe;
     let dedupe = |key: &str, accept_other_body| {
         let made = Dedupe {
-            key: sha256(key.as_bytes()),
-            body: sha256(lent.body),
+            key: short_digest(key.as_bytes()),
+            body: short_digest(lent.body),
             window,
             accept_other_body,
         };
@@ -391,6 +391,7 @@ fn content_type(request: &Arrived) -> Option<String> {
     }
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+/// The beginning of the SHA-256.
+fn short_digest(bytes: &[u8]) -> [u8; DIGEST_BYTES] {
     digest(&SHA256, bytes).as_ref().first_chunk().copied().unwrap_or_default()
 }

@@ -177,17 +177,16 @@ impl fmt::Debug for Source {
     }
 }
 
+/// Bytes of the digests that repetitions are recognised by: half of a SHA-256.
+pub const DIGEST_BYTES: usize = 16;
+
 /// What was seen before under the same dedupe key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// SHA-256 of the body that came then.
-    pub body: [u8; 32],
-    /// The application of the message it became.
-    pub app: AppId,
-    /// The message it became.
+    /// The beginning of the SHA-256 of the body that came then.
+    pub body: [u8; DIGEST_BYTES],
+    /// The message it became. Its id says when.
     pub message: super::id::MessageId,
-    /// When it was accepted.
-    pub at: Timestamp,
 }
 
 /// A refused request, as it is kept for a person to look at.

@@ -19,7 +19,8 @@ use crate::model::clock::Timestamp;
 use crate::model::id::{AppId, CaptureId, ID_BYTES, MessageId, OrgId, SourceId};
 use crate::model::message::{Message, NewMessage};
 use crate::model::source::{
-    CAPTURES, MAX_DEDUPE, Refused, SOURCE_RECORD_BYTES, SOURCES_PER_ORG, Seen, Source, SourceSecret,
+    CAPTURES, DIGEST_BYTES, MAX_DEDUPE, Refused, SOURCE_RECORD_BYTES, SOURCES_PER_ORG, Seen,
+    Source, SourceSecret,
 };
 
 /// Rows of what was seen within so many milliseconds share a bucket: a day. Buckets
@@ -29,10 +30,10 @@ const BUCKET_MS: u64 = 24 * 3600 * 1000;
 /// What a repetition of a request is recognised by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dedupe {
-    /// SHA-256 of the provider's id, or of signature and body.
-    pub key: [u8; 32],
-    /// SHA-256 of the body.
-    pub body: [u8; 32],
+    /// Digest of the provider's id, or of signature and body.
+    pub key: [u8; DIGEST_BYTES],
+    /// Digest of the body.
+    pub body: [u8; DIGEST_BYTES],
     /// How long it is recognised.
     pub window: Duration,
     /// Whether another body under the same key is a new event: only when the signature covers it.
@@ -145,10 +146,8 @@ impl SourceRecord {
 /// What stands under a dedupe key.
 #[derive(Serialize, Deserialize)]
 struct SeenRecord {
-    body: [u8; 32],
-    app: [u8; ID_BYTES],
+    body: [u8; DIGEST_BYTES],
     message: [u8; ID_BYTES],
-    at: u64,
 }
 
 /// A refused request; its bytes lie in chunks.
@@ -259,12 +258,7 @@ impl Writer<'_> {
         }
         let message = self.accept_with_headers(source.app, new, headers)?;
         if let Some(dedupe) = dedupe {
-            let record = SeenRecord {
-                body: dedupe.body,
-                app: source.app.0,
-                message: message.id.0,
-                at: self.now().0,
-            };
+            let record = SeenRecord { body: dedupe.body, message: message.id.0 };
             let key = seen_key(source.id, self.now().0 / BUCKET_MS, &dedupe.key);
             self.put(Tree::Seen, &key, codec::encode(&record));
         }
@@ -425,18 +419,16 @@ fn read_refused(row: &[u8]) -> Result<(Refused, usize)> {
 /// The row, if it is still inside the window.
 fn fresh(row: &[u8], now: Timestamp, window: Duration) -> Result<Option<Seen>> {
     let record: SeenRecord = records::read(Tree::Seen, row)?;
-    let seen = Seen {
-        body: record.body,
-        app: AppId(record.app),
-        message: MessageId(record.message),
-        at: Timestamp(record.at),
-    };
-    Ok((now.since(seen.at) < window.min(MAX_DEDUPE)).then_some(seen))
+    let seen = Seen { body: record.body, message: MessageId(record.message) };
+    Ok((now.since(seen.message.made_at()) < window.min(MAX_DEDUPE)).then_some(seen))
 }
 
-/// `source_id ‖ be(bucket u64) ‖ hash`.
-fn seen_key(source: SourceId, bucket: u64, hash: &[u8; 32]) -> [u8; ID_BYTES + 40] {
-    let mut key = [0; ID_BYTES + 40];
+/// Bytes of a key of what was seen.
+const SEEN_BYTES: usize = ID_BYTES + 8 + DIGEST_BYTES;
+
+/// `source_id ‖ be(bucket u64) ‖ digest`.
+fn seen_key(source: SourceId, bucket: u64, hash: &[u8; DIGEST_BYTES]) -> [u8; SEEN_BYTES] {
+    let mut key = [0; SEEN_BYTES];
     let (id, rest) = key.split_at_mut(ID_BYTES);
     let (number, end) = rest.split_at_mut(8);
     id.copy_from_slice(&source.0);

@@ -120,7 +120,12 @@ fn new() -> NewMessage {
 
 fn dedupe(key: u8, body: u8) -> Dedupe {
     let window = Duration::from_millis(24 * HOUR);
-    Dedupe { key: [key; 32], body: [body; 32], window, accept_other_body: false }
+    Dedupe {
+        key: [key; DIGEST_BYTES],
+        body: [body; DIGEST_BYTES],
+        window,
+        accept_other_body: false,
+    }
 }
 
 fn message(kept: &Inbound) -> MessageId {

@@ -4,7 +4,7 @@
 //! - every event that was answered 2xx is delivered, byte for byte;
 //! - every event is one message, however often it was sent: a tenth is sent again at once, some
 //!   again after each kill, and what lost its answer to a kill is sent until it has one;
-//! - a second test compares the door's throughput with that of `POST …/msg` on the same machine.
+//! - a second test compares what an event costs with what a message costs at `POST …/msg`.
 //!
 //! `POSTHASTE_EVENTS` (20000; 4000 in a debug build), `POSTHASTE_CLIENTS` (64), `POSTHASTE_SEED`.
 #![allow(
@@ -39,9 +39,9 @@ const DELIVERED_LIMIT: Duration = Duration::from_secs(180);
 const KILLS: u64 = 3;
 /// Events sent again after each kill.
 const AGAIN: usize = 200;
-/// The share of `POST …/msg`'s throughput that the door has to reach. The figure that is promised
-/// is 85 %; on a machine that does other things too, two runs differ by more than that.
-const LEAST_SHARE: f64 = 0.6;
+/// What an event may cost at most, in processor time of a message: 15 % more, and some room for what
+/// the machine does beside it.
+const MOST_COST: f64 = 1.25;
 
 fn main() {
     support::run(&[
@@ -53,7 +53,7 @@ fn main() {
                 format!("{problem}\nPOSTHASTE_SEED={seed}, data kept in {}", kept.display())
             })
         }),
-        ("the_door_is_about_as_fast_as_posting_messages", &throughput),
+        ("an_event_costs_about_what_a_message_costs", &throughput),
     ]);
 }
 
@@ -154,35 +154,51 @@ fn kills(seed: u64, folder: &Path) -> Result<(), String> {
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
 }
 
-/// Requests a second at the door, and of `POST …/msg`, each alone on a fresh daemon.
+/// The processor time that an event costs at the door, and that a message costs at `POST …/msg`,
+/// each with its delivery and alone on a fresh daemon. Requests a second are printed, not judged:
+/// on a machine that does other things too they say more about those.
 fn throughput() -> Result<(), String> {
-    let (events, clients) = (events(), clients());
-    let mut rates = Vec::new();
-    for round in 0..2 {
+    let mut costs = [Duration::ZERO; 2];
+    for round in 0..3 {
         for door in [false, true] {
-            let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-            let receiver =
-                Receiver::start(1, Policy::default()).map_err(|error| error.to_string())?;
-            let mut daemon = spawn(folder.path())?;
-            let port = daemon.port(START_LIMIT)?;
-            let token = daemon::token(&folder.path().join("data"))?;
-            let mut client = Client::connect(port, &token).map_err(|error| error.to_string())?;
-            let source = prepare(&mut client, &receiver)?;
-            let app = source["appId"].as_str().ok_or("no appId")?;
-            let path = if door { path_of(&source)? } else { format!("/api/v1/app/{app}/msg") };
-            let requests = sender::requests(&path, events, (!door).then_some(token.as_str()));
-            let sent = send_all(port, clients, &requests)?;
-            let rate = f64::from(u32::try_from(events).unwrap()) / sent.took.as_secs_f64();
-            let what = if door { "POST /in/…" } else { "POST …/msg" };
-            say(&format!("  round {round}, {what}: {rate:.0}/s, {}", sent.spread));
-            rates.push(rate);
-            daemon.stop()?;
+            costs[usize::from(door)] += cost(round, door)?;
         }
     }
-    let share = (rates[1] + rates[3]) / (rates[0] + rates[2]);
-    say(&format!("  the door reaches {:.0} % of POST …/msg", share * 100.0));
-    if RELEASE && share < LEAST_SHARE {
-        return Err(format!("the door reaches only {:.0} % of POST …/msg", share * 100.0));
+    let share = costs[1].as_secs_f64() / costs[0].as_secs_f64();
+    say(&format!("  an event costs {:.0} % of a message's processor time", share * 100.0));
+    if RELEASE && share > MOST_COST {
+        return Err(format!("an event costs {:.0} % of a message", share * 100.0));
     }
     Ok(())
+}
+
+fn cost(round: u32, door: bool) -> Result<Duration, String> {
+    let (events, clients) = (events(), clients());
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let receiver = Receiver::start(1, Policy::default()).map_err(|error| error.to_string())?;
+    let mut daemon = spawn(folder.path())?;
+    let port = daemon.port(START_LIMIT)?;
+    let token = daemon::token(&folder.path().join("data"))?;
+    let mut client = Client::connect(port, &token).map_err(|error| error.to_string())?;
+    let source = prepare(&mut client, &receiver)?;
+    let app = source["appId"].as_str().ok_or("no appId")?;
+    let path = if door { path_of(&source)? } else { format!("/api/v1/app/{app}/msg") };
+    let requests = sender::requests(&path, events, (!door).then_some(token.as_str()));
+    let before = daemon.cpu().ok_or("no processor time")?;
+    let sent = send_all(port, clients, &requests)?;
+    let count = usize::try_from(events).unwrap();
+    if !receiver.wait(DELIVERED_LIMIT, |got| got.arrivals.len() >= count) {
+        return Err("not everything was delivered".to_owned());
+    }
+    let used = daemon.cpu().ok_or("no processor time")? - before;
+    let rate = f64::from(u32::try_from(events).unwrap()) / sent.took.as_secs_f64();
+    let what = if door { "POST /in/…" } else { "POST …/msg" };
+    let each = used / u32::try_from(events).unwrap();
+    say(&format!(
+        "  round {round}, {what}: {} µs each, {rate:.0}/s, {}",
+        each.as_micros(),
+        sent.spread
+    ));
+    daemon.stop()?;
+    Ok(used)
 }

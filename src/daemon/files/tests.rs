@@ -279,3 +279,29 @@ fn what_apply_sends_is_what_files_say() {
     assert!(house.source("stripe").is_some());
     assert!(Declared::apply(&house.files, b"{\"sorces\":{}}").unwrap_err()[0].contains("sorces"));
 }
+
+#[test]
+fn the_reference_is_sound_and_names_every_key() {
+    let house = House::new();
+    house.write("reference.toml", include_str!("../../../data/conf.d.toml"));
+    let environment = Environment::from([
+        ("STRIPE_SECRET".to_owned(), "whsec_live_1".to_owned()),
+        ("STRIPE_TOKEN".to_owned(), "0123456789abcdef".to_owned()),
+        ("CRM_SECRET".to_owned(), "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX".to_owned()),
+    ]);
+    let (wanted, lines) = read(&house.conf_d(), &environment).unwrap_or_else(|p| panic!("{p}"));
+    let applied = house.files.apply(&wanted, &lines).unwrap_or_else(|refused| panic!("{refused}"));
+    assert_eq!(applied.len(), 4);
+    let json = serde_json::to_value(&wanted).unwrap();
+    for (place, count) in [
+        ("/event_types/order.paid", 6),
+        ("/applications/shop", 4),
+        ("/applications/shop/endpoints/crm", 10),
+        ("/sources/stripe", 16),
+    ] {
+        let keys = json.pointer(place).and_then(serde_json::Value::as_object).unwrap();
+        assert_eq!(keys.len(), count, "{place} has a key that is not described: {keys:?}");
+        // What is left out is null: every key of the reference has a value.
+        assert!(keys.values().all(|value| !value.is_null()), "{place}: {keys:?}");
+    }
+}

@@ -5,5 +5,6 @@ mod files;
 mod house;
 mod limits;
 mod manage;
+mod uses;
 mod vectors;
 mod verify;
