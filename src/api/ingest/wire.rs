@@ -35,10 +35,33 @@ const SIGN_AS_SVIX: [&str; 15] = [
 /// And as the Standard Webhooks have it.
 const SIGN_AS_STANDARD: [&str; 3] = ["open-ai", "render", "replicate"];
 
+/// Types that the libraries know and whose profile has another name, or the same.
+const KNOWN_TYPES: [&str; 10] = [
+    GENERIC_TYPE,
+    "docusign",
+    "github",
+    "hubspot",
+    "meta",
+    "shopify",
+    "slack",
+    "stripe",
+    "telnyx",
+    "zoom",
+];
+/// The type of a source that checks nothing but its token; also what a source with a profile that
+/// the libraries have no name for is shown as, because they refuse a list with a type they do not
+/// know. Its `provider` says what it is.
+const GENERIC_TYPE: &str = "generic-webhook";
+
+/// Whether the libraries know this type.
+fn is_known(kind: &str) -> bool {
+    [&KNOWN_TYPES[..], &SIGN_AS_SVIX, &SIGN_AS_STANDARD].iter().any(|list| list.contains(&kind))
+}
+
 /// The profile for a `type`.
 fn provider_of(kind: &str, providers: &Providers) -> Result<String, ApiError> {
     let name = match kind {
-        "generic-webhook" => GENERIC.to_owned(),
+        GENERIC_TYPE => GENERIC.to_owned(),
         "hubspot" => "hubspot_v3".to_owned(),
         kind if SIGN_AS_SVIX.contains(&kind) => "svix".to_owned(),
         kind if SIGN_AS_STANDARD.contains(&kind) => "standard_webhooks".to_owned(),
@@ -115,12 +138,15 @@ pub(super) struct SourceIn {
     kind: String,
     #[serde(default)]
     config: Option<Map<String, Value>>,
+    /// A profile by its own name, in place of `type`.
+    #[serde(default)]
+    provider: Option<String>,
     #[serde(flatten)]
     ours: Ours,
 }
 
 fn generic() -> String {
-    "generic-webhook".to_owned()
+    GENERIC_TYPE.to_owned()
 }
 
 impl SourceIn {
@@ -143,9 +169,19 @@ impl SourceIn {
         }
         let metadata = self.metadata.unwrap_or_default();
         check_metadata(&metadata)?;
-        let provider = provider_of(&self.kind, providers)?;
+        let named = self.provider.as_deref().unwrap_or(&self.kind);
+        let has_other_profile = source.provider != GENERIC && !is_known(&type_of(source));
+        let provider = if named == GENERIC_TYPE && has_other_profile {
+            // It was read as generic by a library that has no name for its profile: sent back, it
+            // must not lose its verification.
+            source.provider.clone()
+        } else {
+            provider_of(named, providers)?
+        };
         let changed = provider != source.provider;
-        source.kind = (self.kind != provider).then_some(self.kind);
+        source.kind = (self.provider.is_none() && is_known(&self.kind) && self.kind != provider)
+            .then_some(self.kind)
+            .filter(|kind| kind != GENERIC_TYPE);
         if changed {
             // Another provider's secrets would only be refused.
             source.secrets.clear();
@@ -248,6 +284,16 @@ impl SourcePatch {
     }
 }
 
+/// The `type` of a source, whether the libraries know it or not.
+fn type_of(source: &Source) -> String {
+    match (&source.kind, source.provider.as_str()) {
+        (Some(kind), _) => kind.clone(),
+        (None, GENERIC) => generic(),
+        (None, "hubspot_v3") => "hubspot".to_owned(),
+        (None, provider) => provider.to_owned(),
+    }
+}
+
 /// A source on the wire. Secrets are never shown, only how many there are.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -281,11 +327,7 @@ pub(super) struct SourceOut {
 
 impl SourceOut {
     pub(super) fn of(source: &Source, url: &str) -> Self {
-        let kind = match (&source.kind, source.provider.as_str()) {
-            (Some(kind), _) => kind.clone(),
-            (None, GENERIC) => generic(),
-            (None, provider) => provider.to_owned(),
-        };
+        let kind = Some(type_of(source)).filter(|kind| is_known(kind)).unwrap_or_else(generic);
         let mut config = Map::new();
         if kind == "telnyx"
             && let Some(key) = source.secrets.first()
@@ -339,6 +381,37 @@ mod tests {
             assert_eq!(provider_of(kind, Providers::builtin()).ok().as_deref(), Some(provider));
         }
         assert!(provider_of("cron", Providers::builtin()).is_err());
+    }
+
+    #[test]
+    fn a_profile_without_a_name_in_the_libraries_survives_them() {
+        let mut source = Source::new(
+            SourceId([1; 20]),
+            crate::model::id::OrgId([0; 20]),
+            crate::model::id::AppId([0; 20]),
+            String::new(),
+            crate::model::clock::Timestamp(0),
+        );
+        let put = |source: &mut Source, body: Value| {
+            let input: SourceIn = serde_json::from_value(body).unwrap();
+            input.apply(source, Providers::builtin()).ok().unwrap();
+        };
+        let gitlab = serde_json::json!({ "name": "x", "type": "gitlab_token", "secrets": ["s"] });
+        put(&mut source, gitlab);
+        let out = serde_json::to_value(SourceOut::of(&source, "u")).unwrap();
+        assert_eq!(
+            (&out["type"], &out["provider"]),
+            (&"generic-webhook".into(), &"gitlab_token".into())
+        );
+        put(&mut source, serde_json::json!({ "name": "y", "type": out["type"] }));
+        assert_eq!((source.provider.as_str(), source.secrets.len()), ("gitlab_token", 1));
+        put(
+            &mut source,
+            serde_json::json!({ "name": "y", "type": "clerk", "config": { "secret": "t" } }),
+        );
+        assert_eq!((source.provider.as_str(), source.kind.as_deref()), ("svix", Some("clerk")));
+        put(&mut source, serde_json::json!({ "name": "y", "type": "generic-webhook" }));
+        assert_eq!((source.provider.as_str(), source.kind.as_deref()), (GENERIC, None));
     }
 
     #[test]
