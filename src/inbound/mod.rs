@@ -16,9 +16,6 @@ mod headers;
 mod names;
 mod rate;
 
-#[cfg(test)]
-mod tests;
-
 pub use answer::Answer;
 pub use compiled::{Fault, check};
 pub use door::{Admitted, Arrived};

@@ -8,7 +8,7 @@ use super::records::{self, AttemptRecord, DeliveryRecord, QueueRecord};
 use super::trees::Tree;
 use super::{Store, keys};
 use crate::model::delivery::{QueueKey, State, Trigger};
-use crate::model::id::{AppId, EndpointId, MessageId};
+use crate::model::id::{AppId, CaptureId, EndpointId, MessageId, SourceId};
 
 /// What a check found.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -47,6 +47,7 @@ impl Store {
         self.check_deliveries(&mut report)?;
         self.check_attempts(&mut report)?;
         self.check_indexes(&mut report)?;
+        self.check_inbound(&mut report)?;
         self.check_blobs(&mut report);
         Ok(report)
     }
@@ -202,6 +203,35 @@ impl Store {
             if id.is_none_or(|id| !matches!(self.directory().endpoint(EndpointId(id)), Ok(Some(_))))
             {
                 report.fault("endpoint_health: a row leads to no endpoint".to_owned());
+            }
+            Ok(())
+        })
+    }
+
+    /// Every source, what was seen and what was refused can be read; a source has its application,
+    /// a refused request all of its bytes.
+    fn check_inbound(&self, report: &mut Report) -> Result<()> {
+        self.scan(Tree::Sources, report, |key, _, report| {
+            let id = keys::split_pair(key).map(|(_, id)| SourceId(id));
+            let source = id.and_then(|id| self.directory().source(id).ok().flatten());
+            let Some(source) = source else {
+                report.fault("sources: a row leads to no source".to_owned());
+                return Ok(());
+            };
+            if self.directory().tenant(source.app)?.is_none() {
+                report.fault(format!("source {} has no application", source.id));
+            }
+            Ok(())
+        })?;
+        self.scan(Tree::Seen, report, |key, value, _| super::sources::check_seen(key, value))?;
+        self.scan(Tree::Refused, report, |key, _, report| {
+            let Some((source, id)) = keys::split_pair(key) else {
+                report.fault("refused: a key has the wrong length".to_owned());
+                return Ok(());
+            };
+            let (source, id) = (SourceId(source), CaptureId(id));
+            if self.refused_request(source, id)?.is_none() {
+                report.fault(format!("refused request {id} of {source} has lost bytes"));
             }
             Ok(())
         })

@@ -402,6 +402,15 @@ impl Store {
     }
 }
 
+/// Whether a row of what was seen can be read.
+pub(super) fn check_seen(key: &[u8], row: &[u8]) -> Result<()> {
+    if key.len() != SEEN_BYTES {
+        return Err(Error::corrupt("seen", "a key has the wrong length"));
+    }
+    let _record: SeenRecord = records::read(Tree::Seen, row)?;
+    Ok(())
+}
+
 fn read_refused(row: &[u8]) -> Result<(Refused, usize)> {
     let record: RefusedRecord = records::read(Tree::Refused, row)?;
     let refused = Refused {

@@ -225,6 +225,12 @@ fn the_ring_keeps_the_newest_and_their_bytes() {
     assert_eq!(whole.request.len(), 3 * CHUNK_BYTES + CAPTURES + 2);
     assert_eq!(house.store.refused_request(house.source.id, first.unwrap()).unwrap(), None);
     assert_eq!(house.store.shared.trees.tree(Tree::RefusedBytes).len(), CAPTURES * 4);
+    assert!(house.store.check().unwrap().is_clean());
+    let lost = house.store.shared.trees.tree(Tree::RefusedBytes);
+    let (chunk, bytes) = lost.first().unwrap().unwrap();
+    lost.remove(&chunk).unwrap();
+    assert_eq!(house.store.check().unwrap().faults.len(), 1, "a chunk is missing");
+    lost.insert(chunk, bytes).unwrap();
     let app = house.source.app;
     let gone = house.store.write_and_wait(move |writer| {
         let tenant =

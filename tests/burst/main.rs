@@ -39,9 +39,10 @@ const DELIVERED_LIMIT: Duration = Duration::from_secs(180);
 const KILLS: u64 = 3;
 /// Events sent again after each kill.
 const AGAIN: usize = 200;
-/// What an event may cost at most, in processor time of a message: 15 % more, and some room for what
-/// the machine does beside it.
-const MOST_COST: f64 = 1.25;
+/// What an event may cost at most, in processor time of a message. It has a row more (what its
+/// repetition is recognised by), more headers, and a signature to verify: 122 % were measured, and a
+/// throughput of 89 to 91 % of `POST …/msg`. The rest is room for what the machine does beside it.
+const MOST_COST: f64 = 1.4;
 
 fn main() {
     support::run(&[
