@@ -28,9 +28,9 @@ impl Store {
             None => Timestamp(u64::MAX),
         };
         let oldest = self.oldest_messages(app, horizon)?;
-        let full = oldest.len() == STEP_MESSAGES;
+        let mut full = oldest.len() == STEP_MESSAGES;
         if !oldest.is_empty() {
-            self.write_and_wait(move |writer| writer.remove_messages(app, &oldest))?;
+            full |= self.write_and_wait(move |writer| writer.remove_messages(app, &oldest))?;
         }
         Ok(full)
     }
@@ -59,16 +59,19 @@ impl Store {
                 _ => break,
             }
         }
-        let full = due.len() == STEP_ROWS;
+        let mut full = due.len() == STEP_ROWS;
         if !due.is_empty() {
-            self.write_and_wait(move |writer| {
+            full |= self.write_and_wait(move |writer| {
                 for (key, app, message) in due {
+                    if writer.is_full() {
+                        return Ok(true);
+                    }
                     writer.remove(Tree::PayloadExpiry, &key);
                     if writer.message(app, message)?.is_some() {
                         writer.expunge_payload(app, message)?;
                     }
                 }
-                Ok(())
+                Ok(false)
             })?;
         }
         Ok(full)
@@ -149,12 +152,16 @@ impl Store {
 }
 
 impl Writer<'_> {
-    /// Removes messages and all that hangs on them, whatever their state.
-    pub(super) fn remove_messages(&mut self, app: AppId, ids: &[MessageId]) -> Result<()> {
+    /// Removes messages and all that hangs on them, whatever their state. `true` when not all of
+    /// them fit into a group: large payloads are many rows.
+    pub(super) fn remove_messages(&mut self, app: AppId, ids: &[MessageId]) -> Result<bool> {
         for id in ids {
+            if self.is_full() {
+                return Ok(true);
+            }
             self.remove_message(app, *id)?;
         }
-        Ok(())
+        Ok(false)
     }
 
     fn remove_message(&mut self, app: AppId, id: MessageId) -> Result<()> {

@@ -219,6 +219,11 @@ impl<'g> Writer<'g> {
         Ok(found)
     }
 
+    /// Whether this work alone has staged as much as a group takes.
+    pub(super) fn is_full(&self) -> bool {
+        self.staged.len() >= super::commit::GROUP_ROWS
+    }
+
     /// Forgets what this work staged.
     pub(super) fn drop_staged(&mut self) {
         self.staged.clear();

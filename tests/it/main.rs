@@ -8,6 +8,7 @@
     reason = "helpers of tests are tests"
 )]
 
+mod api;
 mod binary;
 mod cli;
 #[allow(dead_code, reason = "shared by test files, not all of which use all of it")]
