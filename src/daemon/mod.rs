@@ -105,23 +105,8 @@ impl Daemon {
         if config.server.public_url.is_none() {
             api.inbound().set_base_url(&format!("http://{address}"));
         }
-        let files = Arc::new(Files::new(
-            Arc::clone(&store),
-            Arc::clone(api.inbound()),
-            config.delivery.https_only,
-            settings::policy(config)?,
-        ));
-        files.restore_profiles().context("failed to read the store")?;
-        api.set_declared(Arc::clone(&files) as Arc<dyn Declared>);
-        let spool = match &config.inbound.spool {
-            None => None,
-            Some(folder) => {
-                let started = Spool::start(folder, Arc::clone(&store), config.server.max_payload);
-                Some(started.with_context(|| {
-                    format!("failed to use the folder {} (inbound.spool)", folder.display())
-                })?)
-            }
-        };
+        let files = take_files(config, &store, &api)?;
+        let spool = start_spool(config, &store)?;
         let (stop_http, stopped) = oneshot::channel();
         let http_stopped = runtime.spawn(serve::serve(
             listener,
@@ -187,6 +172,26 @@ impl Daemon {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Who takes descriptions of event types, applications, endpoints and sources.
+fn take_files(config: &Config, store: &Arc<Store>, api: &Api) -> anyhow::Result<Arc<Files>> {
+    let files = Arc::new(Files::new(
+        Arc::clone(store),
+        Arc::clone(api.inbound()),
+        config.delivery.https_only,
+        settings::policy(config)?,
+    ));
+    files.restore_profiles().context("failed to read the store")?;
+    api.set_declared(Arc::clone(&files) as Arc<dyn Declared>);
+    Ok(files)
+}
+
+fn start_spool(config: &Config, store: &Arc<Store>) -> anyhow::Result<Option<Spool>> {
+    let Some(folder) = &config.inbound.spool else { return Ok(None) };
+    Spool::start(folder, Arc::clone(store), config.server.max_payload)
+        .map(Some)
+        .with_context(|| format!("failed to use the folder {} (inbound.spool)", folder.display()))
 }
 
 /// Runs a daemon until SIGTERM or SIGINT; a second one ends it at once with code 130.

@@ -191,7 +191,7 @@ fn cost(round: u32, door: bool) -> Result<Duration, String> {
     if !receiver.wait(DELIVERED_LIMIT, |got| got.arrivals.len() >= count) {
         return Err("not everything was delivered".to_owned());
     }
-    let used = daemon.cpu().ok_or("no processor time")? - before;
+    let used = daemon.cpu().ok_or("no processor time")?.saturating_sub(before);
     let rate = f64::from(u32::try_from(events).unwrap()) / sent.took.as_secs_f64();
     let what = if door { "POST /in/…" } else { "POST …/msg" };
     let each = used / u32::try_from(events).unwrap();
