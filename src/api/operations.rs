@@ -77,30 +77,6 @@ const NOT_BUILT: &[(&str, &str, &str)] = &[
     ),
     ("POST", "/api/v1/stats/usage/app", "v1.statistics.aggregate-app-stats"),
     ("PUT", "/api/v1/stats/usage/event-types", "v1.statistics.aggregate-event-types"),
-    ("GET", "/ingest/api/v1/source", "v1.ingest.source.list"),
-    ("POST", "/ingest/api/v1/source", "v1.ingest.source.create"),
-    ("DELETE", "/ingest/api/v1/source/{}", "v1.ingest.source.delete"),
-    ("GET", "/ingest/api/v1/source/{}", "v1.ingest.source.get"),
-    ("PATCH", "/ingest/api/v1/source/{}", "v1.ingest.source.patch"),
-    ("PUT", "/ingest/api/v1/source/{}", "v1.ingest.source.upsert"),
-    (
-        "POST",
-        "/ingest/api/v1/source/{}/dashboard",
-        "v1.ingest.authentication.consumer-portal-access",
-    ),
-    ("GET", "/ingest/api/v1/source/{}/endpoint", "v1.ingest.endpoint.list"),
-    ("POST", "/ingest/api/v1/source/{}/endpoint", "v1.ingest.endpoint.create"),
-    ("DELETE", "/ingest/api/v1/source/{}/endpoint/{}", "v1.ingest.endpoint.delete"),
-    ("GET", "/ingest/api/v1/source/{}/endpoint/{}", "v1.ingest.endpoint.get"),
-    ("PUT", "/ingest/api/v1/source/{}/endpoint/{}", "v1.ingest.endpoint.upsert"),
-    ("GET", "/ingest/api/v1/source/{}/endpoint/{}/headers", "v1.ingest.endpoint.get-headers"),
-    ("PUT", "/ingest/api/v1/source/{}/endpoint/{}/headers", "v1.ingest.endpoint.set-headers"),
-    ("GET", "/ingest/api/v1/source/{}/endpoint/{}/secret", "v1.ingest.endpoint.get-secret"),
-    (
-        "POST",
-        "/ingest/api/v1/source/{}/endpoint/{}/secret/rotate",
-        "v1.ingest.endpoint.rotate-secret",
-    ),
     (
         "GET",
         "/ingest/api/v1/source/{}/endpoint/{}/transformation",
@@ -111,8 +87,6 @@ const NOT_BUILT: &[(&str, &str, &str)] = &[
         "/ingest/api/v1/source/{}/endpoint/{}/transformation",
         "v1.ingest.endpoint.transformation.patch",
     ),
-    ("GET", "/ingest/api/v1/source/{}/log", "v1.ingest.log.list"),
-    ("POST", "/ingest/api/v1/source/{}/token/rotate", "v1.ingest.source.rotate-token"),
 ];
 
 /// The name of the operation with this method and path, if it is one that is not built.

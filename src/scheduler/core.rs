@@ -25,8 +25,8 @@ use crate::store::queue::Head;
 
 /// Rows read from the store for one endpoint at a time.
 pub const REFILL_ROWS: usize = 32;
-/// Rows kept in memory over all endpoints; past it fresh messages are read back when it is their
-/// turn.
+/// Rows kept in memory over all endpoints, beside one for each attempt that may run. Past it fresh
+/// messages are read back when it is their turn, and rows are read one at a time.
 pub const TOTAL_BUFFER: usize = 16 * 1024;
 /// Bytes of payload kept in memory for them.
 pub const TOTAL_BUFFER_BYTES: usize = 8 * 1024 * 1024;
@@ -81,8 +81,8 @@ pub enum Event {
 pub enum Command {
     /// Make an attempt.
     Run(Task, SharedEndpoint),
-    /// Read up to [`REFILL_ROWS`] due rows that are not held (see [`State::held`]).
-    Refill(EndpointId),
+    /// Read up to so many due rows that are not held (see [`State::held`]).
+    Refill(EndpointId, usize),
     /// Record an attempt.
     Record(Box<AttemptResult>),
     /// Remove a queue row that leads to no message.
@@ -103,11 +103,16 @@ pub struct State {
     round: VecDeque<EndpointId>,
     /// Ready, but the slow lane is full.
     parked: VecDeque<EndpointId>,
+    /// Ready, but we are offline, and their latest attempts failed for it.
+    cut_off: VecDeque<EndpointId>,
     wakes: BTreeSet<(Timestamp, EndpointId)>,
     pub(super) in_flight: usize,
     pub(super) slow_in_flight: usize,
     pub(super) buffered: usize,
     pub(super) buffered_bytes: usize,
+    /// Lanes that wait for rows from the store, and how many rows they may get.
+    loads: usize,
+    asked: usize,
     pub(super) network: Network,
     stopping: bool,
 }
@@ -120,11 +125,14 @@ impl State {
             lanes: HashMap::new(),
             round: VecDeque::new(),
             parked: VecDeque::new(),
+            cut_off: VecDeque::new(),
             wakes: BTreeSet::new(),
             in_flight: 0,
             slow_in_flight: 0,
             buffered: 0,
             buffered_bytes: 0,
+            loads: 0,
+            asked: 0,
             network: Network::default(),
             stopping: false,
         }
@@ -146,12 +154,18 @@ impl State {
     /// Starts what may be started, and asks for what must be read first.
     pub fn dispatch(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         self.wake(now);
+        if self.network.offline_since().is_none() {
+            self.round.append(&mut self.cut_off);
+        } else if self.network.may_try(now) {
+            self.round.extend(self.cut_off.pop_front());
+        }
         let mut progress = true;
         while progress {
             progress = false;
             for _ in 0..self.round.len() {
-                let full = self.in_flight >= self.limits.max_in_flight;
-                if self.stopping || full || !self.network.may_try(now) {
+                // Whoever has rows read for it gets its turn with them.
+                let full = self.in_flight + self.loads >= self.limits.max_in_flight;
+                if self.stopping || full {
                     return;
                 }
                 let Some(id) = self.round.pop_front() else { return };
@@ -166,7 +180,7 @@ impl State {
         // A probe that cannot be made yet waits for an attempt to end, not for a moment.
         let may_probe = !self.stopping && self.in_flight < self.limits.max_in_flight;
         match self.network.next_probe() {
-            Some(probe) if may_probe && !self.round.is_empty() => {
+            Some(probe) if may_probe && !self.cut_off.is_empty() => {
                 Some(lanes.map_or(probe, |at| at.min(probe)))
             }
             _ => lanes,
@@ -232,7 +246,9 @@ impl State {
             if lane.held.contains(&row.key) {
                 continue;
             }
-            let is_first = lane.takes_fresh(now) && lane.buffer.len() < LANE_BUFFER;
+            let is_first = lane.takes_fresh(now)
+                && lane.buffer.len() < LANE_BUFFER
+                && !lane.breaker.is_paused();
             if fits && is_first && row.not_before <= now && lane.endpoint.is_active() {
                 let content = Some((Arc::clone(&message), payload.clone()));
                 let task = Task { row, content, slow: false, quick: false };
@@ -313,7 +329,8 @@ impl State {
 
     fn loaded(&mut self, now: Timestamp, id: EndpointId, head: Head) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        lane.loading = false;
+        self.loads -= 1;
+        self.asked -= lane.loading.take().unwrap_or_default();
         lane.stored = head.next;
         if lane.endpoint.is_active() {
             for row in head.rows {
@@ -324,6 +341,10 @@ impl State {
             }
         }
         self.settle(now, id);
+        // Its turn had come before the rows were read.
+        if self.round.back() == Some(&id) {
+            self.round.rotate_right(1);
+        }
     }
 
     /// Puts a lane where it belongs after it changed: into the round, among the wake-ups, or out.
@@ -337,7 +358,7 @@ impl State {
         let ready = lane.has_work(now)
             && !lane.is_gated(now)
             && lane.throttle.next_token(now).is_none()
-            && !lane.loading
+            && lane.loading.is_none()
             && !lane.is_awaiting_record()
             && lane.running < lane.allowed(self.limits.per_endpoint, room);
         if ready && !lane.in_round {
@@ -386,7 +407,11 @@ impl State {
         let slow_full = self.slow_in_flight >= (self.limits.max_in_flight / 4).max(1);
         let Some(lane) = self.lanes.get_mut(&id) else { return false };
         lane.in_round = false;
-        if !lane.has_work(now) || lane.is_gated(now) || lane.loading || lane.is_awaiting_record() {
+        if !lane.has_work(now)
+            || lane.is_gated(now)
+            || lane.loading.is_some()
+            || lane.is_awaiting_record()
+        {
             self.settle(now, id);
             return false;
         }
@@ -400,9 +425,19 @@ impl State {
             self.parked.push_back(id);
             return false;
         }
+        if lane.network_since.is_some() && !self.network.may_try(now) {
+            // Others may not know yet that we are offline, or know better: only it waits.
+            lane.in_round = true;
+            self.cut_off.push_back(id);
+            return false;
+        }
         if lane.buffer.is_empty() {
-            lane.loading = true;
-            out.push(Command::Refill(id));
+            let fits = self.buffered + self.asked + REFILL_ROWS <= TOTAL_BUFFER;
+            let rows = if fits { REFILL_ROWS } else { 1 };
+            lane.loading = Some(rows);
+            self.loads += 1;
+            self.asked += rows;
+            out.push(Command::Refill(id, rows));
             return false;
         }
         if !lane.throttle.take(now) {
@@ -417,7 +452,9 @@ impl State {
         task.slow = lane.slow;
         task.quick = lane.quick;
         self.slow_in_flight += usize::from(lane.slow);
-        self.network.tried(now);
+        if lane.network_since.is_some() {
+            self.network.tried(now);
+        }
         out.push(Command::Run(task, SharedEndpoint::clone(&lane.endpoint)));
         self.settle(now, id);
         true
@@ -426,3 +463,7 @@ impl State {
 
 /// How long the shell may sleep at most: a step of the wall clock is noticed by then.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;

@@ -55,6 +55,14 @@ fn judge(
     out: &mut Vec<Command>,
 ) -> Option<(Verdict, bool)> {
     let id = done.endpoint.id;
+    let schedule = done.schedule.as_ref().unwrap_or(&state.limits.schedule);
+    let hints = Hints { retry_after: outcome.retry_after, overloaded: outcome.slows_down() };
+    let next = next_try(schedule, done.task.row.attempt, now, hints, done.chance);
+    let retry = next.map_or(Verdict::Exhausted, Verdict::Retry);
+    if let Some(Failure::Internal { .. }) = outcome.failure {
+        // Nothing was sent: it says nothing of the endpoint, nor of our network.
+        return Some((retry, false));
+    }
     let was_offline = state.network.offline_since().is_some();
     let lane = state.lanes.get_mut(&id)?;
     lane.quick = outcome.is_success() && outcome.duration <= QUICK;
@@ -84,20 +92,22 @@ fn judge(
         return Some((Verdict::Succeeded, true));
     }
     let was_paused = lane.breaker.is_paused();
-    let schedule = done.schedule.as_ref().unwrap_or(&state.limits.schedule);
     let code = outcome.failure.as_ref().map_or("", Failure::code);
     // Of an endpoint that was disabled or deleted meanwhile nothing is remembered.
     let counts = lane.endpoint.is_active();
-    if counts && (lane.breaker.failed(now, code, schedule) || was_paused) {
+    let trips = counts && lane.breaker.failed(now, code, schedule);
+    if trips || (counts && was_paused) {
         out.push(Command::Paused(id, lane.breaker.pause()));
+    }
+    if trips {
+        // It may stay paused for days: what memory there is belongs to the others.
+        state.unbuffer(id, now);
     }
     let scheduled = done.task.row.trigger == Trigger::Scheduled;
     if was_paused && scheduled && outcome.status != Some(GONE) {
         return Some((Verdict::Hold, true));
     }
-    let hints = Hints { retry_after: outcome.retry_after, overloaded: outcome.slows_down() };
-    let next = next_try(schedule, done.task.row.attempt, now, hints, done.chance);
-    Some((next.map_or(Verdict::Exhausted, Verdict::Retry), true))
+    Some((retry, true))
 }
 
 fn result(done: Finished, verdict: Verdict, blames_endpoint: bool) -> AttemptResult {

@@ -48,7 +48,6 @@ impl Task {
 }
 
 /// See the module's text.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, none is a state")]
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) endpoint: SharedEndpoint,
@@ -65,8 +64,8 @@ pub(super) struct Lane {
     pub(super) wake: Option<Timestamp>,
     /// It stands in the round of those that are ready.
     pub(super) in_round: bool,
-    /// A read of the store for it is under way.
-    pub(super) loading: bool,
+    /// A read of the store for it is under way, of so many rows.
+    pub(super) loading: Option<usize>,
     /// Nothing before this moment, whatever is due.
     pub(super) blocked_until: Option<Timestamp>,
     /// Its latest attempt timed out: it uses the slow lane.
@@ -90,7 +89,7 @@ impl Lane {
             running: 0,
             wake: None,
             in_round: false,
-            loading: false,
+            loading: None,
             blocked_until: None,
             slow: false,
             quick: false,
@@ -114,7 +113,7 @@ impl Lane {
     /// have to.
     pub(super) fn takes_fresh(&self, now: Timestamp) -> bool {
         if self.endpoint.ordered {
-            return self.stored.is_none() && !self.is_awaiting_record() && !self.loading;
+            return self.stored.is_none() && !self.is_awaiting_record() && self.loading.is_none();
         }
         !self.is_spilled(now)
     }
@@ -157,13 +156,14 @@ impl Lane {
         (at > now).then_some(at)
     }
 
-    /// Nothing is known of it that the store does not know.
+    /// Nothing is known of it that the store does not know, or that anybody needs: an endpoint
+    /// that takes nothing more is looked up again when it is enabled.
     pub(super) fn is_idle(&self) -> bool {
+        let is_quiet = self.stored.is_none() && self.breaker.is_quiet() && self.throttle.is_off();
         self.buffer.is_empty()
             && self.held.is_empty()
             && self.running == 0
-            && self.stored.is_none()
-            && !self.loading
-            && self.breaker.is_quiet()
+            && self.loading.is_none()
+            && (is_quiet || !self.endpoint.is_active())
     }
 }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::breaker::Pause;
-use super::core::{Command, Event, LONGEST_SLEEP, Limits, REFILL_ROWS, State};
+use super::core::{Command, Event, LONGEST_SLEEP, Limits, State};
 use super::lane::Task;
 use super::pool::Pool;
 use super::worker::{Deliver, Worker};
@@ -249,12 +249,12 @@ impl Shell {
     fn execute(&mut self, now: Timestamp, command: Command, more: &mut Vec<Command>) -> Result<()> {
         match command {
             Command::Run(task, endpoint) => self.start_attempt(task, endpoint),
-            Command::Refill(id) => {
+            Command::Refill(id, rows) => {
                 let none = HashSet::new();
                 let held = self.state.held(id).unwrap_or(&none);
                 let endpoint = self.store.directory().endpoint(id)?;
                 let ordered = endpoint.is_some_and(|e| e.ordered);
-                let loaded = self.store.queue_head(id, now, held, ordered, REFILL_ROWS)?;
+                let loaded = self.store.queue_head(id, now, held, ordered, rows)?;
                 self.state.step(now, Event::Loaded(id, loaded), more);
             }
             Command::Record(result) => {

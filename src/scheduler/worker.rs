@@ -47,8 +47,13 @@ pub struct AttemptRequest<'a> {
 impl Deliver for Deliverer {
     fn deliver(&self, request: &AttemptRequest<'_>) -> Outcome {
         let AttemptRequest { message, payload, endpoint, number, now } = *request;
-        let headers: Vec<_> =
+        let mut headers: Vec<_> =
             endpoint.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        for (name, value) in &message.headers {
+            if !endpoint.headers.keys().any(|own| own.eq_ignore_ascii_case(name)) {
+                headers.push((name.clone(), value.clone()));
+            }
+        }
         self.attempt(&Job {
             url: &endpoint.url,
             message_id: &message.id.to_string(),
@@ -101,28 +106,34 @@ impl Worker {
                 Some(outcome)
             }
             Ok(None) => None,
-            Err(failure) => {
-                jitter = chance();
+            Err((failure, last)) => {
+                (schedule, jitter) = (last, chance());
                 Some(Outcome::failed(failure, std::time::Duration::ZERO))
             }
         };
         Finished { task, endpoint, outcome, started_at, schedule, chance: jitter }
     }
 
-    /// What is to be sent; `None` when the message is gone.
-    fn content(&self, task: &Task, endpoint: &SharedEndpoint) -> Result<Option<Content>, Failure> {
+    /// What is to be sent; `None` when the message is gone. With a failure comes the schedule that
+    /// follows from it: a payload that was removed will not come back.
+    fn content(
+        &self,
+        task: &Task,
+        endpoint: &SharedEndpoint,
+    ) -> Result<Option<Content>, (Failure, Option<RetrySchedule>)> {
         if let Some(content) = &task.content {
             return Ok(Some(content.clone()));
         }
         match self.store.message(endpoint.app, task.row.key.message) {
             Ok(Some((message, Payload::Here(payload)))) => Ok(Some((Arc::new(message), payload))),
             Ok(Some((_, Payload::Gone))) => {
-                Err(Failure::Internal { detail: "the payload was removed".to_owned() })
+                let failure = Failure::Internal { detail: "the payload was removed".to_owned() };
+                Err((failure, Some(RetrySchedule(Vec::new()))))
             }
             Ok(None) => Ok(None),
             Err(err) => {
                 tracing::error!(%err, message = %task.row.key.message, "cannot read a message");
-                Err(Failure::Internal { detail: err.to_string() })
+                Err((Failure::Internal { detail: err.to_string() }, None))
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::receiver::Manner;
-use super::steps::{accept_one, add_endpoint, make_application};
+use super::steps::{accept_one, add_endpoint, make_application, new_message};
 use super::world::{RETENTION, World};
 use crate::model::application::Application;
 use crate::model::clock::Timestamp;
@@ -16,12 +16,12 @@ use crate::store::commit::GROUP_ROWS;
 /// A world with one application and one endpoint, and `count` messages in flight or waiting.
 fn world_with(ordered: bool, manner: Manner, count: usize) -> (World, AppId, EndpointId) {
     let mut world = World::new(11);
-    make_application(&mut world);
+    make_application(&mut world).unwrap();
     let app = world.apps[0];
-    let endpoint = add_endpoint(&world, app, ordered, None);
-    world.manners.insert(endpoint, manner);
+    add_endpoint(&mut world, app, ordered, None, manner).unwrap();
+    let endpoint = *world.manners.keys().next().unwrap();
     for n in 0..count {
-        accept_one(&mut world, app, n.to_string().into_bytes(), None, None);
+        accept_one(&mut world, app, new_message(n.to_string().into_bytes())).unwrap();
         world.pass(Duration::from_millis(5));
     }
     world.settle().unwrap();
@@ -171,11 +171,11 @@ fn an_endpoint_made_ordered_again_starts_behind_all_that_waits() {
     land_all(&mut world);
     change(&mut world, id, |endpoint| endpoint.ordered = false);
     world.manners.insert(id, Manner::Broken);
-    accept_one(&mut world, app, b"second".to_vec(), None, None);
+    accept_one(&mut world, app, new_message(b"second".to_vec())).unwrap();
     world.settle().unwrap();
     land_all(&mut world);
     change(&mut world, id, |endpoint| endpoint.ordered = true);
-    accept_one(&mut world, app, b"third".to_vec(), None, None);
+    accept_one(&mut world, app, new_message(b"third".to_vec())).unwrap();
     // It would be tried before the second, which the world reports.
     world.settle().unwrap();
     world.manners.insert(id, Manner::Well);
@@ -186,8 +186,9 @@ fn an_endpoint_made_ordered_again_starts_behind_all_that_waits() {
 fn one_sent_by_hand_to_an_endpoint_it_never_had_does_not_stay_pending() {
     let (mut world, app, _) = world_with(false, Manner::Well, 1);
     land_all(&mut world);
-    let other = add_endpoint(&world, app, false, None);
-    world.manners.insert(other, Manner::Broken);
+    let known: Vec<_> = world.manners.keys().copied().collect();
+    add_endpoint(&mut world, app, false, None, Manner::Broken).unwrap();
+    let other = *world.manners.keys().find(|id| !known.contains(id)).unwrap();
     let message = only_message(&world);
     world.store.write_and_wait(move |writer| writer.resend(app, message, other)).unwrap();
     world.settle().unwrap();
@@ -209,7 +210,7 @@ fn a_deleted_endpoint_takes_its_health_with_it() {
 fn one_step_of_expiry_fits_into_a_group_however_large_the_payloads() {
     let (mut world, app, _) = world_with(false, Manner::Well, 0);
     for _ in 0..24 {
-        accept_one(&mut world, app, vec![b'x'; 1 << 20], None, None);
+        accept_one(&mut world, app, new_message(vec![b'x'; 1 << 20])).unwrap();
     }
     let chunks = |world: &World| {
         let report = world.store.check().unwrap();
@@ -232,11 +233,10 @@ fn one_step_of_expiry_fits_into_a_group_however_large_the_payloads() {
 fn a_probe_that_finds_no_thread_does_not_keep_the_scheduler_spinning() {
     let (mut world, app, _) = world_with(false, Manner::Unknown, 0);
     for _ in 0..4 {
-        let id = add_endpoint(&world, app, false, None);
-        world.manners.insert(id, Manner::Unknown);
+        add_endpoint(&mut world, app, false, None, Manner::Unknown).unwrap();
     }
     for n in 0..4u8 {
-        accept_one(&mut world, app, vec![n], None, None);
+        accept_one(&mut world, app, new_message(vec![n])).unwrap();
     }
     world.settle().unwrap();
     assert_eq!(world.flights.len(), 12, "as many as there may be");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::{Error, Result};
 use super::events::Accepted;
 use super::records::{MessageRecord, QueueRecord};
-use super::trees::Tree;
+use super::trees::{ROW_BYTES, Tree};
 use super::writer::Writer;
 use super::{codec, keys};
 use crate::model::clock::Timestamp;
@@ -15,14 +15,13 @@ use crate::model::endpoint::SharedEndpoint;
 use crate::model::id::{AppId, EndpointId, ID_BYTES, MessageId};
 use crate::model::message::{Message, NewMessage};
 
-/// Bytes of payload that stand in the message's own row, and of one chunk of a larger one.
-/// A leaf of sled's has 16 rows and goes into a file of its own, which leaks, when it is larger
-/// than a quarter of a segment (128 KiB): with 8 KiB chunks 2,000 messages of 256 KiB left 154.
-pub(super) const CHUNK_BYTES: usize = 4 * 1024;
-/// Endpoints in a message's header; more go into rows of their own.
-pub(super) const HEADER_ENDPOINTS: usize = 100;
-/// Endpoints in one of those rows: 4 KiB of ids.
-pub(super) const ENDPOINTS_PER_ROW: usize = CHUNK_BYTES / ID_BYTES;
+/// Bytes of one chunk of a payload, or of a response, that does not fit into its own row.
+pub(super) const CHUNK_BYTES: usize = ROW_BYTES;
+/// Endpoints in a message's header; more go into rows of their own. So many leave a header well
+/// below [`ROW_BYTES`], whatever else is in it.
+pub(super) const HEADER_ENDPOINTS: usize = 64;
+/// Endpoints in one of those rows.
+pub(super) const ENDPOINTS_PER_ROW: usize = ROW_BYTES / ID_BYTES;
 
 impl Writer<'_> {
     /// Accepts a message for `app`: matches it, gives it an id, and stages it with every delivery
@@ -37,7 +36,20 @@ impl Writer<'_> {
             .into_iter()
             .map(Arc::clone)
             .collect();
-        self.accept_to(app, endpoints, new)
+        self.accept_to(app, endpoints, new, Vec::new())
+    }
+
+    /// Like [`Writer::accept`], with the headers that the event came with.
+    pub(super) fn accept_with_headers(
+        &mut self,
+        app: AppId,
+        new: NewMessage,
+        headers: Vec<(String, String)>,
+    ) -> Result<Arc<Message>> {
+        let tenant = self.shared().directory.tenant(app)?.ok_or(Error::NotFound("application"))?;
+        let endpoints = tenant.matcher().matches(&new.event_type, &new.channels);
+        let endpoints = endpoints.into_iter().map(Arc::clone).collect();
+        self.accept_to(app, endpoints, new, headers)
     }
 
     /// Accepts a message for one endpoint alone, whatever that subscribes to.
@@ -50,7 +62,7 @@ impl Writer<'_> {
         new: NewMessage,
     ) -> Result<Arc<Message>> {
         let found = self.shared().directory.endpoint(endpoint)?.filter(|e| e.app == app);
-        self.accept_to(app, vec![found.ok_or(Error::NotFound("endpoint"))?], new)
+        self.accept_to(app, vec![found.ok_or(Error::NotFound("endpoint"))?], new, Vec::new())
     }
 
     fn accept_to(
@@ -58,6 +70,7 @@ impl Writer<'_> {
         app: AppId,
         endpoints: Vec<SharedEndpoint>,
         new: NewMessage,
+        headers: Vec<(String, String)>,
     ) -> Result<Arc<Message>> {
         self.shared().space.check()?;
         if let Some(event_id) = &new.event_id {
@@ -68,7 +81,8 @@ impl Writer<'_> {
             self.put(Tree::EventIds, &keys::named(&app.0, event_id), &id.0);
         }
         let payload = new.payload.clone();
-        let message = Arc::new(self.new_message(app, id, new, &endpoints));
+        let message = self.new_message(app, id, new, &endpoints);
+        let message = Arc::new(Message { headers, ..message });
         self.put_message(&message, &payload);
         let deliveries = self.schedule(&message, endpoints)?;
         self.events().accepted.push(Accepted {
@@ -109,13 +123,18 @@ impl Writer<'_> {
             payload_expires_at: now.plus(kept),
             payload_gone: false,
             content_type: new.content_type,
+            headers: Vec::new(),
             endpoints: to.iter().map(|e| e.id).collect(),
         }
     }
 
     fn put_message(&mut self, message: &Message, payload: &[u8]) {
-        let inline = payload.len() <= CHUNK_BYTES;
-        if !inline {
+        let mut row = codec::encode(&message_record(message, 0));
+        if row.len() + payload.len() <= ROW_BYTES {
+            row.extend_from_slice(payload);
+        } else {
+            let elsewhere = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+            row = codec::encode(&message_record(message, elsewhere));
             for (n, chunk) in (0u16..).zip(payload.chunks(CHUNK_BYTES)) {
                 self.put(Tree::Payloads, &keys::chunk(&message.id.0, n), chunk);
             }
@@ -130,11 +149,7 @@ impl Writer<'_> {
             let key = keys::timed(message.payload_expires_at, message.app, message.id);
             self.put(Tree::PayloadExpiry, &key, &[]);
         }
-        let elsewhere = if inline { 0 } else { u32::try_from(payload.len()).unwrap_or(u32::MAX) };
-        let record = message_record(message, elsewhere);
-        let tail = if inline { payload } else { &[] };
-        let key = keys::message(message.app, message.id);
-        self.put(Tree::Messages, &key, codec::encode_with_tail(&record, tail));
+        self.put(Tree::Messages, &keys::message(message.app, message.id), row);
     }
 
     fn schedule(
@@ -237,5 +252,6 @@ pub(super) fn message_record(message: &Message, payload_elsewhere: u32) -> Messa
         } else {
             0
         },
+        headers: message.headers.clone(),
     }
 }

@@ -5,7 +5,7 @@ use super::accept::CHUNK_BYTES;
 use super::error::{Error, Result};
 use super::events::Recorded;
 use super::records::{AttemptRecord, DeliveryRecord, QueueRecord};
-use super::trees::Tree;
+use super::trees::{ROW_BYTES, Tree};
 use super::writer::Writer;
 use super::{codec, keys, records};
 use crate::model::attempt::Attempt;
@@ -51,7 +51,9 @@ impl Writer<'_> {
     /// kept: nothing would ever remove it.
     pub fn record(&mut self, result: &AttemptResult) -> Result<Option<AttemptId>> {
         let key = result.row.key;
-        let still_queued = self.get(Tree::Queue, &keys::queue(&key))?.is_some();
+        // After a cancellation a resend or a recovery may have taken its place.
+        let found = self.queue_row(&key)?;
+        let still_queued = found == Some(result.row);
         // A scheduled row goes with its message, so it is only asked where it can make a difference.
         let may_be_gone = !still_queued || result.row.trigger == Trigger::Manual;
         if may_be_gone
@@ -62,7 +64,7 @@ impl Writer<'_> {
             return Ok(None);
         }
         let attempt = self.put_attempt(result);
-        let mut next = None;
+        let mut next = found.map(|row| row.not_before);
         if still_queued {
             next = self.move_on(result, attempt)?;
         } else {
@@ -71,6 +73,17 @@ impl Writer<'_> {
         self.note_health(result)?;
         self.events().recorded.push(Recorded { key, next });
         Ok(Some(attempt))
+    }
+
+    /// What stands at a place in a queue.
+    fn queue_row(&self, key: &QueueKey) -> Result<Option<QueueRow>> {
+        match self.get(Tree::Queue, &keys::queue(key))? {
+            Some(row) => {
+                let record: QueueRecord = records::read(Tree::Queue, &row)?;
+                record.into_domain(*key).map(Some)
+            }
+            None => Ok(None),
+        }
     }
 
     fn put_attempt(&mut self, result: &AttemptResult) -> AttemptId {
@@ -102,17 +115,17 @@ impl Writer<'_> {
 
     /// Writes an attempt's row, and its response behind it or in chunks.
     pub(super) fn write_attempt(&mut self, attempt: &Attempt, response: &[u8]) {
-        let inline = response.len() <= CHUNK_BYTES;
-        let elsewhere = if inline { 0 } else { u32::try_from(response.len()).unwrap_or(u32::MAX) };
-        if !inline {
+        let mut row = codec::encode(&AttemptRecord::of(attempt, 0));
+        if row.len() + response.len() <= ROW_BYTES {
+            row.extend_from_slice(response);
+        } else {
+            let elsewhere = u32::try_from(response.len()).unwrap_or(u32::MAX);
+            row = codec::encode(&AttemptRecord::of(attempt, elsewhere));
             for (n, chunk) in (0u16..).zip(response.chunks(CHUNK_BYTES)) {
                 self.put(Tree::Responses, &keys::chunk(&attempt.id.0, n), chunk);
             }
         }
-        let record = AttemptRecord::of(attempt, elsewhere);
-        let tail = if inline { response } else { &[] };
-        let key = keys::attempt(attempt.endpoint, attempt.id);
-        self.put(Tree::Attempts, &key, codec::encode_with_tail(&record, tail));
+        self.put(Tree::Attempts, &keys::attempt(attempt.endpoint, attempt.id), row);
     }
 
     /// The delivery's new state, and the queue row for its next try.

@@ -112,6 +112,8 @@ impl Committer {
         }
         rows.apply(&self.shared.trees)?;
         #[cfg(test)]
+        super::planted::before_flush();
+        #[cfg(test)]
         if super::planted::is(super::planted::Bug::AnswerBeforeFlush) {
             return Ok(events);
         }
@@ -170,17 +172,29 @@ pub(super) enum Queue {
         /// Writes somebody waits for.
         waiting: Arc<AtomicUsize>,
     },
-    /// The simulator's way: every piece of work is a group of its own, done on the spot.
-    Inline(std::sync::Mutex<Committer>),
+    /// The simulator's way: done on the spot, every piece of work a group of its own unless the
+    /// simulator gathers some.
+    Inline(std::sync::Mutex<Inline>),
+}
+
+/// See [`Queue::Inline`].
+pub(super) struct Inline {
+    pub(super) committer: Committer,
+    /// What waits to be done as one group; `None` = nothing waits for anything.
+    pub(super) gathered: Option<Vec<Job>>,
 }
 
 impl Queue {
     /// Hands work in. When it is refused the job, and with it the reply, is dropped unanswered.
     pub(super) fn push(&self, job: Job) -> Result<()> {
         match self {
-            Self::Inline(committer) => {
-                let mut committer = committer.lock().map_err(|_| Error::Closing)?;
-                committer.run_group(&mut VecDeque::from([job]))
+            Self::Inline(inline) => {
+                let mut inline = inline.lock().map_err(|_| Error::Closing)?;
+                if let Some(gathered) = &mut inline.gathered {
+                    gathered.push(job);
+                    return Ok(());
+                }
+                inline.committer.run_group(&mut VecDeque::from([job]))
             }
             Self::Thread { sender, waiting } => {
                 let sender = sender.read().map_err(|_| Error::Closing)?;
@@ -192,6 +206,26 @@ impl Queue {
                 sender.send(job).map_err(|_| Error::Closing)
             }
         }
+    }
+
+    /// From now on work waits, to be done as one group by [`Queue::do_gathered`].
+    #[cfg(test)]
+    pub(super) fn gather(&self) {
+        if let Self::Inline(inline) = self {
+            inline.lock().unwrap().gathered = Some(Vec::new());
+        }
+    }
+
+    /// Does what was gathered, as one group.
+    #[cfg(test)]
+    pub(super) fn do_gathered(&self) -> Result<()> {
+        let Self::Inline(inline) = self else { return Ok(()) };
+        let mut inline = inline.lock().unwrap();
+        let mut jobs = VecDeque::from(inline.gathered.take().unwrap_or_default());
+        while !jobs.is_empty() {
+            inline.committer.run_group(&mut jobs)?;
+        }
+        Ok(())
     }
 
     /// Takes no more work. The commit thread ends once it has done what waits.

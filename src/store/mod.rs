@@ -20,6 +20,7 @@ pub mod events;
 pub mod expiry;
 pub mod idempotency;
 mod keys;
+pub mod managed;
 pub mod messages;
 mod migrate;
 pub mod pages;
@@ -27,9 +28,12 @@ pub mod pages;
 pub(crate) mod planted;
 pub mod queue;
 mod records;
+pub mod sources;
 pub mod space;
 pub mod spine;
 pub mod tenants;
+#[cfg(test)]
+mod tests;
 mod trees;
 mod writer;
 
@@ -156,6 +160,8 @@ impl Store {
             retention: options.retention,
         });
         tenants::load(&shared)?;
+        sources::load(&shared)?;
+        managed::load(&shared)?;
         shared.space.look(&shared.trees);
         let on_the_spot: commit::Answers =
             Box::new(|answers| answers.into_iter().for_each(|a| a()));
@@ -164,7 +170,7 @@ impl Store {
         let (queue, thread) = if options.threaded {
             start(committer)?
         } else {
-            (Queue::Inline(Mutex::new(committer)), None)
+            (Queue::Inline(Mutex::new(commit::Inline { committer, gathered: None })), None)
         };
         Ok(Self { shared, queue, thread: Mutex::new(thread) })
     }
@@ -214,6 +220,18 @@ impl Store {
         if let Err(err) = self.queue.push(Job::new(lazy, work, answer)) {
             call(&reply, Err(err));
         }
+    }
+
+    /// From now on writes wait, to be done as one group: the simulator's busy moments.
+    #[cfg(test)]
+    pub(crate) fn gather(&self) {
+        self.queue.gather();
+    }
+
+    /// Does what was gathered.
+    #[cfg(test)]
+    pub(crate) fn do_gathered(&self) -> Result<()> {
+        self.queue.do_gathered()
     }
 
     /// Applications, endpoints and event types.

@@ -45,6 +45,12 @@ impl Writer<'_> {
         tenant.endpoint(id_or_uid).cloned().ok_or(Error::NotFound("endpoint"))
     }
 
+    /// The endpoint with this id, whatever its application: for the simulator.
+    #[cfg(test)]
+    pub(crate) fn any_endpoint(&self, id: EndpointId) -> Result<Option<Arc<Endpoint>>> {
+        self.shared().directory.endpoint(id)
+    }
+
     /// The event type of `org` with this name, archived or not.
     pub fn event_type(&self, org: OrgId, name: &str) -> Result<Option<Arc<EventType>>> {
         self.shared().directory.event_type(org, name)
@@ -63,6 +69,9 @@ impl Writer<'_> {
         } else {
             std::collections::BTreeMap::new()
         };
+        if app.deleted {
+            self.delete_sources_of(app.id)?;
+        }
         for endpoint in endpoints.into_values() {
             self.put_endpoint(Endpoint { deleted: true, ..Endpoint::clone(&endpoint) })?;
         }
@@ -89,6 +98,8 @@ impl Writer<'_> {
                 "an application may have at most {ENDPOINTS_PER_APPLICATION} endpoints; delete some or use another application"
             )));
         }
+        // While it is held here, the directory would have to copy it to change it.
+        drop(tenant);
         self.write_endpoint(endpoint)
     }
 

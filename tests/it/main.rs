@@ -14,6 +14,7 @@ mod cli;
 mod clients;
 #[allow(dead_code, reason = "shared by test files, not all of which use all of it")]
 mod hostile_tools;
+mod inbound;
 mod limits;
 mod properties;
 mod races;
