@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::reply::Reply;
 use super::request::Request;
 use super::routes::Answer;
-use super::{Api, message, operations, routes};
+use super::{Api, declared, message, operations, routes};
 
 /// Answers a request, whatever happens while it is answered.
 pub async fn answer(api: &Arc<Api>, request: Request) -> Reply {
@@ -48,6 +48,7 @@ fn request_id() -> String {
 async fn route(api: &Arc<Api>, request: Request) -> Answer {
     let segments = request.segments();
     let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+    declared::guard(api, &request, &segments)?;
     if let ("POST", ["api", "v1", "app", app, "msg"]) =
         (request.method.as_str(), segments.as_slice())
     {
@@ -74,6 +75,9 @@ async fn route(api: &Arc<Api>, request: Request) -> Answer {
             Box::pin(routes::operational_webhooks(api, &request, method, rest)).await
         }
         ["api", "v1", rest @ ..] => Box::pin(routes::others(api, &request, method, rest)).await,
+        ["ingest", "api", "v1", "source", rest @ ..] => {
+            Box::pin(routes::sources(api, &request, method, rest)).await
+        }
         rest => Box::pin(routes::for_people(api, &request, method, rest)).await,
     };
     answer.unwrap_or_else(|| Err(unknown(api, &request, &segments)))

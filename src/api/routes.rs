@@ -12,9 +12,9 @@ use super::error::ApiError;
 use super::reply::Reply;
 use super::request::Request;
 use super::{
-    Api, application, attempt, broadcast, docs, endpoint, environment, event_openapi, event_type,
-    expunge, health, matching, message, operational, poller, portal, replay, schedule, search,
-    session, task, usage,
+    Api, application, attempt, broadcast, declared, docs, endpoint, environment, event_openapi,
+    event_type, expunge, health, ingest, matching, message, operational, poller, portal, replay,
+    schedule, search, session, task, usage,
 };
 
 /// What an operation gives.
@@ -187,6 +187,8 @@ group! {
         "GET" ["background-task" task] => task::get(api, request, task),
         "POST" ["environment" "export"] => environment::export(api, request),
         "POST" ["environment" "import"] => environment::import(api, request).await,
+        "POST" ["files" "plan"] => declared::take(api, request, "plan").await,
+        "POST" ["files" "apply"] => declared::take(api, request, "apply").await,
         "POST" ["msg" "broadcast"] => broadcast::create(api, request).await,
         "POST" ["stats" "usage" "app"] => usage::by_app(api, request).await,
         "PUT" ["stats" "usage" "event-types"] => usage::by_event_type(api, request).await,
@@ -211,6 +213,55 @@ group! {
 }
 
 group! {
+    /// Sources of other people's events, and the endpoints of their applications.
+    sources, SOURCES, "/ingest/api/v1/source", |api, request| {
+        "GET" [] => ingest::list(api, request),
+        "POST" [] => ingest::create(api, request).await,
+        "GET" [source] => ingest::get(api, request, source),
+        "PUT" [source] => ingest::update(api, request, source).await,
+        "PATCH" [source] => ingest::patch(api, request, source).await,
+        "DELETE" [source] => ingest::delete(api, request, source).await,
+        "POST" [source "token" "rotate"] => ingest::rotate(api, request, source).await,
+        "POST" [source "dashboard"] => ingest::dashboard(api, request, source).await,
+        "GET" [source "log"] => ingest::refused::log(api, request, source),
+        "GET" [source "refused"] => ingest::refused::list(api, request, source),
+        "GET" [source "refused" capture] => ingest::refused::get(api, request, source, capture),
+        "GET" [source "refused" capture "raw"] => {
+            ingest::refused::raw(api, request, source, capture)
+        },
+        "POST" [source "refused" capture "verify"] => {
+            ingest::refused::verify(api, request, source, capture)
+        },
+        "POST" [source "refused" capture "accept"] => {
+            ingest::refused::accept(api, request, source, capture).await
+        },
+        "GET" [source "endpoint"] => ingest::endpoints(api, request, source, &[]).await,
+        "POST" [source "endpoint"] => ingest::endpoints(api, request, source, &[]).await,
+        "GET" [source "endpoint" endpoint] => {
+            ingest::endpoints(api, request, source, &[endpoint]).await
+        },
+        "PUT" [source "endpoint" endpoint] => {
+            ingest::endpoints(api, request, source, &[endpoint]).await
+        },
+        "DELETE" [source "endpoint" endpoint] => {
+            ingest::endpoints(api, request, source, &[endpoint]).await
+        },
+        "GET" [source "endpoint" endpoint "headers"] => {
+            ingest::endpoints(api, request, source, &[endpoint, "headers"]).await
+        },
+        "PUT" [source "endpoint" endpoint "headers"] => {
+            ingest::endpoints(api, request, source, &[endpoint, "headers"]).await
+        },
+        "GET" [source "endpoint" endpoint "secret"] => {
+            ingest::endpoints(api, request, source, &[endpoint, "secret"]).await
+        },
+        "POST" [source "endpoint" endpoint "secret" "rotate"] => {
+            ingest::endpoints(api, request, source, &[endpoint, "secret", "rotate"]).await
+        },
+    }
+}
+
+group! {
     /// Pages for people.
     for_people, FOR_PEOPLE, "", |_api, _request| {
         "GET" [""] => Ok(Reply::redirect("/docs")),
@@ -222,5 +273,5 @@ group! {
 /// Every operation there is.
 #[cfg(test)]
 pub(super) fn all() -> Vec<(&'static str, &'static str)> {
-    [APPS, ENDPOINTS, EVENT_TYPES, OTHERS, OPERATIONAL, FOR_PEOPLE].concat()
+    [APPS, ENDPOINTS, EVENT_TYPES, OTHERS, OPERATIONAL, SOURCES, FOR_PEOPLE].concat()
 }

@@ -20,4 +20,5 @@ pub mod name;
 pub mod outcome;
 pub mod retry;
 pub mod secret;
+pub mod source;
 pub mod task;

@@ -8,7 +8,7 @@ use super::records::{self, AttemptRecord, DeliveryRecord, MessageRecord, QueueRe
 use super::trees::Tree;
 use super::{Store, keys};
 use crate::model::delivery::{QueueKey, State, Trigger};
-use crate::model::id::{AppId, EndpointId, ID_BYTES, MessageId, OrgId, TaskId};
+use crate::model::id::{AppId, CaptureId, EndpointId, ID_BYTES, MessageId, OrgId, SourceId, TaskId};
 use crate::model::task::TaskState;
 
 /// What a check found.
@@ -49,6 +49,7 @@ impl Store {
         self.check_attempts(&mut report)?;
         self.check_indexes(&mut report)?;
         self.check_tasks(&mut report)?;
+        self.check_inbound(&mut report)?;
         self.check_chunks(&mut report)?;
         self.check_blobs(&mut report);
         Ok(report)
@@ -285,6 +286,35 @@ impl Store {
             {
                 let id = TaskId(id);
                 report.fault(format!("task {id} runs but is not listed: nobody would step it"));
+            }
+            Ok(())
+        })
+    }
+
+    /// Every source, what was seen and what was refused can be read; a source has its application,
+    /// a refused request all of its bytes.
+    fn check_inbound(&self, report: &mut Report) -> Result<()> {
+        self.scan(Tree::Sources, report, |key, _, report| {
+            let id = keys::split_pair(key).map(|(_, id)| SourceId(id));
+            let source = id.and_then(|id| self.directory().source(id).ok().flatten());
+            let Some(source) = source else {
+                report.fault("sources: a row leads to no source".to_owned());
+                return Ok(());
+            };
+            if self.directory().tenant(source.app)?.is_none() {
+                report.fault(format!("source {} has no application", source.id));
+            }
+            Ok(())
+        })?;
+        self.scan(Tree::Seen, report, |key, value, _| super::sources::check_seen(key, value))?;
+        self.scan(Tree::Refused, report, |key, _, report| {
+            let Some((source, id)) = keys::split_pair(key) else {
+                report.fault("refused: a key has the wrong length".to_owned());
+                return Ok(());
+            };
+            let (source, id) = (SourceId(source), CaptureId(id));
+            if self.refused_request(source, id)?.is_none() {
+                report.fault(format!("refused request {id} of {source} has lost bytes"));
             }
             Ok(())
         })

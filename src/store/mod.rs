@@ -22,6 +22,7 @@ pub mod expiry;
 pub mod idempotency;
 mod keys;
 mod long;
+pub mod managed;
 pub mod messages;
 mod migrate;
 pub mod operational;
@@ -30,6 +31,7 @@ pub mod pages;
 pub(crate) mod planted;
 pub mod queue;
 mod records;
+pub mod sources;
 pub mod space;
 pub mod spine;
 pub mod stats;
@@ -165,6 +167,8 @@ impl Store {
             bell: tasks::Bell::default(),
         });
         tenants::load(&shared)?;
+        sources::load(&shared)?;
+        managed::load(&shared)?;
         shared.space.look(&shared.trees);
         let on_the_spot: commit::Answers =
             Box::new(|answers| answers.into_iter().for_each(|a| a()));

@@ -70,6 +70,9 @@ impl Writer<'_> {
         } else {
             std::collections::BTreeMap::new()
         };
+        if app.deleted {
+            self.delete_sources_of(app.id)?;
+        }
         for endpoint in endpoints.into_values() {
             self.write_endpoint(Endpoint { deleted: true, ..Endpoint::clone(&endpoint) })?;
         }

@@ -64,6 +64,16 @@ trees! {
     TaskRows = "task_rows",
     /// `app_id‖sink‖0‖consumer` → how far a consumer of the message log has come.
     Cursors = "cursors",
+    /// `org_id‖source_id` → source.
+    Sources = "sources",
+    /// `source_id‖bucket‖hash` → body digest, message, when: what repetitions are recognised by.
+    Seen = "seen",
+    /// `source_id‖capture_id` → a refused request, but for its bytes.
+    Refused = "refused",
+    /// `capture_id‖chunk` → raw bytes of a refused request.
+    RefusedBytes = "refused_bytes",
+    /// `kind‖id` → nothing: what the configuration's files manage.
+    Managed = "managed",
 }
 
 /// The open trees, and what makes a flush last.

@@ -54,8 +54,7 @@ struct RotateIn {
     grace_period_seconds: Option<u64>,
 }
 
-/// `POST /app/{app}/endpoint/{endpoint}/secret/rotate`. The libraries of version 2 read the new
-/// secret from the answer; the earlier ones, made for a 204, take any 2xx and read nothing.
+/// `POST /app/{app}/endpoint/{endpoint}/secret/rotate`
 pub(in crate::api) async fn rotate(
     api: &Arc<Api>,
     request: &Request,
@@ -88,6 +87,8 @@ pub(in crate::api) async fn rotate(
         endpoint.secrets.insert(0, LiveSecret { key, expires_at: None });
         endpoint.updated_at = now;
         writer.put_endpoint(endpoint)?;
+        // The libraries of version 2 read the new secret from here; the earlier ones, made for a
+        // 204, take any 2xx and read nothing.
         Ok(Answer::Body { status: 200, body: Reply::json(200, &shown).body.to_vec() })
     };
     Ok(Reply::of(api.write_once(request, work).await?.0))

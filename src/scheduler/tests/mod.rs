@@ -166,6 +166,7 @@ impl Desk {
             payload_expires_at: Timestamp(u64::MAX),
             payload_gone: false,
             content_type: None,
+            headers: Vec::new(),
             endpoints: vec![key.endpoint],
         });
         let endpoint = Arc::clone(&self.endpoints[&key.endpoint]);
