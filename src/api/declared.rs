@@ -13,11 +13,17 @@ use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
 use super::routes::Answer;
+use crate::model::id::OrgId;
 use crate::store::managed::Managed;
 
 /// `POST /api/v1/files/{plan,apply}`
 pub(super) async fn take(api: &Arc<Api>, request: &Request, verb: &str) -> Answer {
-    Caller::of(api, request)?.operator()?;
+    let caller = Caller::of(api, request)?;
+    caller.operator()?;
+    // Files describe the daemon's own organisation: no other one's operator may change it.
+    if caller.org != OrgId::default_org() {
+        return Err(ApiError::forbidden());
+    }
     let Some(declared) = api.declared.get().cloned() else {
         return Err(ApiError::new(501, "not_implemented", "this daemon takes no descriptions"));
     };

@@ -38,12 +38,17 @@ fn victim() -> Victim {
     house.post("/operational-webhook/endpoint", &own).is(201);
     let hidden = json!({ "name": "secret", "description": MARK, "featureFlag": "hidden" });
     house.post("/event-type", &hidden).is(201);
+    let door = json!({ "name": MARK, "uid": "door", "type": "github", "app": "shop",
+        "secrets": ["a-secret-of-the-victim"] });
+    let source = house.post("/ingest/api/v1/source", &door).is(201)["id"].as_str().unwrap().to_owned();
     let ids = vec![
         ("app", app.clone()),
         ("endpoint", endpoint),
         ("msg", msg),
         ("attempt", attempt),
         ("task", task),
+        ("source", source),
+        ("capture", "cap_2srLjEbSzWSv1YCLXZ6wZcSnB0F".to_owned()),
         ("name", "secret".to_owned()),
         ("sink", "log".to_owned()),
         ("consumer", "c".to_owned()),
@@ -74,7 +79,9 @@ impl Victim {
             "/background-task".to_owned(),
         ]
         .map(|path| self.house.get(&path).is(200))
-        .to_vec()
+        .into_iter()
+        .chain([self.house.get("/ingest/api/v1/source").is(200)])
+        .collect()
     }
 }
 
@@ -101,7 +108,7 @@ fn walk(victim: &Victim, token: Option<&str>, expected: impl Fn(&str, &str, u16)
             assert!(expected(method, template, got.status), "{what}");
             let told = String::from_utf8_lossy(&got.reply.body);
             assert!(!told.contains(MARK), "{what}");
-            for (_, id) in victim.ids.iter().take(5).filter(|(_, id)| !path.contains(id)) {
+            for (_, id) in victim.ids.iter().take(6).filter(|(_, id)| !path.contains(id)) {
                 assert!(!told.contains(id.as_str()), "{what}");
             }
         }
@@ -128,7 +135,7 @@ fn with_the_token_of_another_organisations_operator() {
     let before = victim.seen();
     let token = victim.house.token(&Subject::Org("org_2srLjEbSzWSv1YCLXZ6wZcSnB0F".to_owned()));
     walk(&victim, Some(&token), |method, template, status| {
-        let of_victim = template.contains("{app}") || template.contains("{task}");
+        let of_victim = ["{app}", "{task}", "{source}"].iter().any(|part| template.contains(part));
         // A PUT makes what is not there, in the stranger's own organisation.
         let makes = method == "PUT" && template == "/api/v1/app/{app}";
         !of_victim || makes || [400, 404, 422].contains(&status)
@@ -144,7 +151,7 @@ fn with_the_token_of_another_application() {
     let before = victim.seen();
     let token = victim.house.app_token(&other);
     walk(&victim, Some(&token), |_, template, status| {
-        let of_victim = template.contains("{app}") || template.contains("{task}");
+        let of_victim = ["{app}", "{task}", "{source}"].iter().any(|part| template.contains(part));
         !of_victim || [400, 403, 404, 422].contains(&status)
     });
     assert_eq!(victim.seen(), before);

@@ -152,7 +152,8 @@ impl House {
     fn call_as(&self, token: &str, method: &str, path: &str, body: &Value) -> Got {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let token = format!("Bearer {token}");
-        self.raw(method, &format!("/api/v1{path}"), &[("authorization", &token)], body.as_bytes())
+        let base = if path.starts_with("/ingest/") { "" } else { "/api/v1" };
+        self.raw(method, &format!("{base}{path}"), &[("authorization", &token)], body.as_bytes())
     }
 
     /// With an idempotency key.
