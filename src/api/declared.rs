@@ -35,7 +35,7 @@ pub(super) async fn take(api: &Arc<Api>, request: &Request, verb: &str) -> Answe
     let work = move || if applies { declared.apply(&body) } else { declared.plan(&body) };
     match tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)? {
         Ok(changes) => Ok(Reply::json(200, &json!({ "changes": changes }))),
-        Err(problems) => Err(ApiError::new(422, "not_applied", problems.join("\n"))),
+        Err(problems) => Err(ApiError::all_invalid(&problems)),
     }
 }
 

@@ -27,10 +27,6 @@ fn sources() -> PathBuf {
 
 /// A run of schemathesis against a new daemon, with further arguments.
 fn check(config: Option<&Path>, arguments: &[&str]) {
-    if !Path::new(env!("CARGO_MANIFEST_DIR")).join("data/openapi.json").exists() {
-        eprintln!("SKIPPED: there is no document to make requests from");
-        return;
-    }
     let Some(bin) = venv("schema", &sources().join("requirements.txt")) else { return };
     // Made-up endpoints lead anywhere: a proxy that is not there keeps what they are sent at home.
     let house = House::start(&[("POSTHASTE_DELIVERY_PROXY", "http://127.0.0.1:9")]);

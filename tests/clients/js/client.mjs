@@ -239,8 +239,11 @@ class World {
     return (await this.api.endpoint.recover(this.app, this.endpoint, { since: this.since })).id;
   }
 
+  /** One source, however many arguments name it. */
   source() {
-    return this.ifBuilt(() => this.api.ingest.source.create(this.body("IngestSourceIn")));
+    const input = this.body("IngestSourceIn");
+    this.madeSource ??= this.ifBuilt(() => this.api.ingest.source.create(input));
+    return this.madeSource;
   }
 
   async ifBuilt(make) {

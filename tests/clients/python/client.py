@@ -217,6 +217,7 @@ class World:
 
     def __init__(self, api, receiver):
         self.api = api
+        self.made_source = None
         self.unique = f"surface-{uuid.uuid4()}"
         self.url = receiver.url("/surface")
         self.since = datetime.now(timezone.utc) - timedelta(hours=1)
@@ -255,8 +256,11 @@ class World:
             self.app, self.endpoint, models.RecoverIn(since=self.since)).id
 
     def source(self):
-        return self.if_built(
-            lambda: self.api.ingest.source.create(self.body(models.IngestSourceIn)).id)
+        """One source, however many arguments name it."""
+        if self.made_source is None:
+            self.made_source = self.if_built(
+                lambda: self.api.ingest.source.create(self.body(models.IngestSourceIn)).id)
+        return self.made_source
 
     def if_built(self, make):
         try:

@@ -1,5 +1,6 @@
 //! What an operation may be asked about, made anew for each of them.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::de::DeserializeOwned;
@@ -20,6 +21,7 @@ pub struct World<'a> {
     endpoint: String,
     message: String,
     event_type: String,
+    source: OnceLock<String>,
 }
 
 fn of<T: DeserializeOwned>(value: Value) -> T {
@@ -64,7 +66,8 @@ impl<'a> World<'a> {
         let endpoint = api.endpoint().create(app.clone(), input, None).await?.id;
         let input = of(json!({ "eventType": event_type, "payload": {} }));
         let message = api.message().create(app.clone(), input, None).await?.id;
-        Ok(Self { api, bodies, url, unique, app, endpoint, message, event_type })
+        let source = OnceLock::new();
+        Ok(Self { api, bodies, url, unique, app, endpoint, message, event_type, source })
     }
 
     pub fn app(&self) -> String {
@@ -100,9 +103,14 @@ impl<'a> World<'a> {
         Ok(self.api.endpoint().recover(self.app(), self.endpoint(), input, None).await?.id)
     }
 
+    /// One source, however many arguments name it.
     pub async fn source(&self) -> Result<String, Error> {
+        if let Some(made) = self.source.get() {
+            return Ok(made.clone());
+        }
         let made = self.api.ingest().source().create(self.body("IngestSourceIn"), None).await;
-        if_built(made.map(|source| source.id))
+        let id = if_built(made.map(|source| source.id))?;
+        Ok(self.source.get_or_init(|| id).clone())
     }
 
     pub async fn ingest_endpoint(&self) -> Result<String, Error> {
