@@ -8,7 +8,9 @@ use super::records::{self, AttemptRecord, DeliveryRecord, MessageRecord, QueueRe
 use super::trees::Tree;
 use super::{Store, keys};
 use crate::model::delivery::{QueueKey, State, Trigger};
-use crate::model::id::{AppId, CaptureId, EndpointId, ID_BYTES, MessageId, OrgId, SourceId, TaskId};
+use crate::model::id::{
+    AppId, CaptureId, EndpointId, ID_BYTES, MessageId, OrgId, SourceId, TaskId,
+};
 use crate::model::task::TaskState;
 
 /// What a check found.

@@ -15,14 +15,14 @@ use serde_json::json;
 
 use super::Api;
 use super::caller::Caller;
+use super::endpoint::{self, Whose};
 use super::error::ApiError;
 use super::paging::{PageRequest, cut};
+use super::portal;
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
 use super::routes::Answer;
-use super::endpoint::{self, Whose};
-use super::portal;
 use crate::inbound::{self, check};
 use crate::model::application::{Application, Metadata};
 use crate::model::clock::Timestamp;

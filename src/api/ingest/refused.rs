@@ -183,7 +183,12 @@ pub(in crate::api) fn verify(api: &Api, request: &Request, id: &str, capture: &s
 }
 
 /// `POST /source/{source}/refused/{id}/accept`: makes a message of it, if it verifies now.
-pub(in crate::api) async fn accept(api: &Arc<Api>, request: &Request, id: &str, capture: &str) -> Answer {
+pub(in crate::api) async fn accept(
+    api: &Arc<Api>,
+    request: &Request,
+    id: &str,
+    capture: &str,
+) -> Answer {
     let source = find(api, request, id)?;
     let answer = api.inbound.accept_again(&source, capture_id(capture)?).await.map_err(again)?;
     let header = |wanted: &str| {

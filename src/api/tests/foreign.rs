@@ -40,7 +40,8 @@ fn victim() -> Victim {
     house.post("/event-type", &hidden).is(201);
     let door = json!({ "name": MARK, "uid": "door", "type": "github", "app": "shop",
         "secrets": ["a-secret-of-the-victim"] });
-    let source = house.post("/ingest/api/v1/source", &door).is(201)["id"].as_str().unwrap().to_owned();
+    let source =
+        house.post("/ingest/api/v1/source", &door).is(201)["id"].as_str().unwrap().to_owned();
     let ids = vec![
         ("app", app.clone()),
         ("endpoint", endpoint),
