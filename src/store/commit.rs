@@ -1,10 +1,14 @@
 //! The commit thread: the only writer.
 //!
 //! Whoever wants something written sends a piece of work. The thread takes up to
-//! [`GROUP_JOBS`] of them ([`GROUP_URGENT`] that somebody waits for), lets each stage its rows through a [`Writer`], writes all rows in one
-//! transaction over the trees, makes it last, and only then answers all. Because nobody else
-//! writes, what a piece of work reads cannot change under it: uniqueness, idempotency keys and
-//! preconditions need no lock.
+//! [`GROUP_JOBS`] of them ([`GROUP_URGENT`] that somebody waits for), lets each stage its rows
+//! through a [`Writer`], and writes all rows in one transaction over the trees. Then the group is
+//! made to last, and only then all are answered. Because nobody else writes, what a piece of work
+//! reads cannot change under it: uniqueness, idempotency keys and preconditions need no lock.
+//!
+//! While much is to be done a second thread makes a group last and answers, and the next one is
+//! gathered meanwhile ([`super::pipeline`]). The next one is written only when the one before it
+//! lasts: what sled writes later could hold up the flush of what was before.
 //!
 //! An error of the disk here stops the process: what is on disk is no longer known, and going on
 //! would break the promise.
@@ -12,11 +16,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use super::error::{Error, Result};
 use super::events::Events;
+use super::pipeline::Input;
 use super::writer::{Group, Writer};
 use super::{Shared, StoreEvents};
 
@@ -30,10 +35,6 @@ pub const GROUP_BYTES: usize = 512 * 1024;
 pub const GROUP_ROWS: usize = 2048;
 /// Writes that may wait for the commit thread; one more is refused with [`Error::Busy`].
 pub const WAITING_WRITES: usize = 8192;
-/// A group of so many jobs means that the daemon is busy.
-const BUSY_JOBS: usize = 12;
-/// While busy, so long is waited for more jobs before a group is begun.
-const GATHER: Duration = Duration::from_micros(200);
 /// A recorded attempt waits at most this long for company before it is made to last.
 pub const LAZY_WAIT: Duration = Duration::from_millis(50);
 
@@ -53,6 +54,10 @@ pub(super) struct Job {
 }
 
 impl Job {
+    pub(super) fn is_lazy(&self) -> bool {
+        self.lazy
+    }
+
     /// Work that stages rows or fails; `reply` gets the result once the rows last. The rows of
     /// work that failed are dropped.
     pub(super) fn new<T: Send + 'static>(
@@ -71,6 +76,21 @@ impl Job {
     }
 }
 
+/// A group that is written and does not last yet.
+pub(super) struct Written {
+    answers: Vec<Answer>,
+    events: Events,
+    /// It has rows.
+    is_dirty: bool,
+}
+
+impl Written {
+    /// How many pieces of work it was.
+    pub(super) fn len(&self) -> usize {
+        self.answers.len()
+    }
+}
+
 /// What the commit thread does, one group at a time. The simulator calls it without a thread.
 pub(super) struct Committer {
     shared: Arc<Shared>,
@@ -83,84 +103,64 @@ impl Committer {
         Self { shared, answers, events }
     }
 
-    /// Stages as much of `jobs` as fits into a group, writes it, makes it last, answers, tells.
-    /// Returns only when all of that is done; what did not fit is left.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Writes a group of `jobs`, makes it last, answers, tells. Returns only when all of that is
+    /// done; what did not fit is left.
     pub(super) fn run_group(&mut self, jobs: &mut VecDeque<Job>) -> Result<()> {
-        let mut group = Group::new(&self.shared);
-        let mut answers = Vec::with_capacity(jobs.len().min(GROUP_JOBS));
-        while group.bytes() < GROUP_BYTES && group.rows() < GROUP_ROWS {
-            let Some(job) = jobs.pop_front() else { break };
-            let mut writer = Writer::new(&mut group);
-            let answer = (job.work)(&mut writer);
-            writer.finish();
-            answers.push(answer);
-        }
-        let events = self.write(group)?;
-        if !answers.is_empty() {
-            (self.answers)(answers);
-        }
-        if !events.is_empty() {
-            (self.events)(events);
-        }
+        let written = write_group(&self.shared, jobs)?;
+        self.flush(&written)?;
+        self.tell(written);
         Ok(())
     }
 
-    fn write(&self, group: Group<'_>) -> Result<Events> {
-        let (rows, events) = group.into_parts();
-        if rows.is_empty() {
-            return Ok(events);
-        }
-        rows.apply(&self.shared.trees)?;
-        #[cfg(test)]
-        super::planted::before_flush();
-        #[cfg(test)]
-        if super::planted::is(super::planted::Bug::AnswerBeforeFlush) {
-            return Ok(events);
-        }
-        self.shared.trees.flush()?;
-        Ok(events)
+    /// Makes what was written last.
+    pub(super) fn flush(&self, written: &Written) -> Result<()> {
+        if written.is_dirty { self.shared.trees.flush() } else { Ok(()) }
     }
 
-    /// Works off what comes in until every sender is gone.
-    pub(super) fn run(mut self, jobs: &Receiver<Job>, waiting: &AtomicUsize) -> Result<()> {
-        let mut is_busy = false;
-        while let Some((mut group, urgent)) = next_group(jobs, is_busy) {
-            waiting.fetch_sub(urgent, Ordering::Relaxed);
-            is_busy = group.len() >= BUSY_JOBS;
-            while !group.is_empty() {
-                self.run_group(&mut group)?;
-            }
+    /// Answers, and tells what was done.
+    pub(super) fn tell(&mut self, written: Written) {
+        if !written.answers.is_empty() {
+            (self.answers)(written.answers);
         }
-        Ok(())
+        if !written.events.is_empty() {
+            (self.events)(written.events);
+        }
     }
 }
 
-/// Takes what waits, up to [`GROUP_JOBS`]. While it `is_busy`, more is on its way: waiting a moment
-/// for it costs nobody a core and spares a flush. A group of nothing but lazy work waits for company,
-/// [`LAZY_WAIT`] at the most. `None` when every sender is gone.
-fn next_group(jobs: &Receiver<Job>, is_busy: bool) -> Option<(VecDeque<Job>, usize)> {
-    let first = jobs.recv().ok()?;
-    if is_busy {
-        std::thread::sleep(GATHER);
-    }
-    let mut urgent = usize::from(!first.lazy);
-    let mut group = VecDeque::with_capacity(GROUP_URGENT);
-    group.push_back(first);
-    let deadline = Instant::now() + LAZY_WAIT;
-    while group.len() < GROUP_JOBS && urgent < GROUP_URGENT {
-        let next = if urgent > 0 {
-            jobs.try_recv().map_err(|err| match err {
-                TryRecvError::Empty => RecvTimeoutError::Timeout,
-                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
-            })
-        } else {
-            jobs.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-        };
-        let Ok(job) = next else { break };
+/// Stages as much of `jobs` as fits into a group, and writes it; what did not fit is left.
+pub(super) fn write_group(shared: &Shared, jobs: &mut VecDeque<Job>) -> Result<Written> {
+    let mut group = Group::new(shared);
+    let mut answers = Vec::with_capacity(jobs.len().min(GROUP_JOBS));
+    let mut urgent = 0;
+    while group.bytes() < GROUP_BYTES
+        && group.rows() < GROUP_ROWS
+        && answers.len() < GROUP_JOBS
+        && urgent < GROUP_URGENT
+    {
+        let Some(job) = jobs.pop_front() else { break };
         urgent += usize::from(!job.lazy);
-        group.push_back(job);
+        let mut writer = Writer::new(&mut group);
+        let answer = (job.work)(&mut writer);
+        writer.finish();
+        answers.push(answer);
     }
-    Some((group, urgent))
+    let (rows, events) = group.into_parts();
+    if rows.is_empty() {
+        return Ok(Written { answers, events, is_dirty: false });
+    }
+    rows.apply(&shared.trees)?;
+    #[cfg(test)]
+    super::planted::before_flush();
+    #[cfg(test)]
+    if super::planted::is(super::planted::Bug::AnswerBeforeFlush) {
+        return Ok(Written { answers, events, is_dirty: false });
+    }
+    Ok(Written { answers, events, is_dirty: true })
 }
 
 /// Where work is handed in: to the commit thread, or straight to a [`Committer`] in the simulator.
@@ -168,7 +168,7 @@ pub(super) enum Queue {
     /// The daemon's way.
     Thread {
         /// To the commit thread; `None` once the store is closing.
-        sender: std::sync::RwLock<Option<Sender<Job>>>,
+        sender: std::sync::RwLock<Option<Sender<Input>>>,
         /// Writes somebody waits for.
         waiting: Arc<AtomicUsize>,
     },
@@ -203,7 +203,7 @@ impl Queue {
                     waiting.fetch_sub(1, Ordering::Relaxed);
                     return Err(Error::Busy);
                 }
-                sender.send(job).map_err(|_| Error::Closing)
+                sender.send(Input::Job(job)).map_err(|_| Error::Closing)
             }
         }
     }
@@ -232,8 +232,9 @@ impl Queue {
     pub(super) fn close(&self) {
         if let Self::Thread { sender, .. } = self
             && let Ok(mut sender) = sender.write()
+            && let Some(sender) = sender.take()
         {
-            *sender = None;
+            drop(sender.send(Input::Close));
         }
     }
 }

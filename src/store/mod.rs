@@ -20,6 +20,7 @@ pub mod error;
 pub mod events;
 pub mod expiry;
 pub mod idempotency;
+mod io_threads;
 mod keys;
 mod long;
 pub mod managed;
@@ -27,6 +28,7 @@ pub mod messages;
 mod migrate;
 pub mod operational;
 pub mod pages;
+mod pipeline;
 #[cfg(test)]
 pub(crate) mod planted;
 pub mod queue;
@@ -54,6 +56,7 @@ use directory::Directory;
 pub use durable::Sync;
 pub use error::{Error, Result};
 use events::Events;
+use pipeline::Commit;
 use trees::Trees;
 pub use writer::Writer;
 
@@ -291,10 +294,9 @@ fn call<T, R: FnOnce(Result<T>)>(reply: &Mutex<Option<R>>, result: Result<T>) {
 }
 
 fn start(committer: Committer) -> Result<(Queue, Option<JoinHandle<()>>)> {
-    let (sender, receiver) = mpsc::channel();
+    let (sender, inputs) = mpsc::channel();
     let waiting = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&waiting);
-    let thread = spine::spawn("commit", move || committer.run(&receiver, &seen))
+    let thread = Commit::start(committer, sender.clone(), inputs, Arc::clone(&waiting))
         .map_err(|err| Error::io("starting the commit thread", err))?;
     Ok((Queue::Thread { sender: RwLock::new(Some(sender)), waiting }, Some(thread)))
 }

@@ -111,6 +111,7 @@ impl Trees {
             handles.push(db.open_tree(tree.name())?);
         }
         db.flush()?;
+        super::io_threads::put_to_rest(&db);
         let barrier = Barrier::open(path, sync)?;
         barrier.make_files_last(path)?;
         Ok(Self { db, handles, barrier, path: path.to_path_buf() })

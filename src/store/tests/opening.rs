@@ -168,3 +168,47 @@ fn too_many_waiting_writes_are_refused_and_said_so() {
     store.close().unwrap();
     assert_eq!(refused.load(Ordering::Relaxed), 100, "what nobody waits for is never refused");
 }
+
+/// Small groups are made to last by one thread and large ones by another: what they tell is in the
+/// order of the commits all the same, and every write is answered after all it could see lasts.
+#[test]
+fn groups_of_all_sizes_tell_in_order() {
+    let folder = temporary();
+    let clock = Arc::new(HandClock(AtomicU64::new(START.0)));
+    let options = Options { threaded: true, ..options(folder.path().join("store"), &clock) };
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&told);
+    let tell = move |events: Events| {
+        let ids = events.accepted.iter().map(|accepted| accepted.message.id);
+        heard.lock().unwrap().extend(ids);
+    };
+    let store = Store::open(options, Box::new(tell)).unwrap();
+    let app = store.write_and_wait(|w| w.put_application(new_application(w))).unwrap().id;
+    let endpoint = move |w: &mut Writer<'_>| w.put_endpoint(new_endpoint(w, app));
+    store.write_and_wait(endpoint).unwrap();
+    let (sender, answered) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for burst in [1, 3, 30, 100] {
+            let (store, sender) = (&store, sender.clone());
+            scope.spawn(move || {
+                for _ in 0..1000 / burst {
+                    for _ in 0..burst {
+                        let sender = sender.clone();
+                        let work =
+                            move |w: &mut Writer<'_>| Ok(w.accept(app, new_message(b"{}"))?.id);
+                        store.write(work, move |done| sender.send(done.unwrap()).unwrap());
+                    }
+                    // Nothing to write, but it has seen what was written before it.
+                    store.write_and_wait(|_| Ok(())).unwrap();
+                }
+            });
+        }
+    });
+    store.close().unwrap();
+    drop(sender);
+    let answered: Vec<_> = answered.iter().collect();
+    let told = told.lock().unwrap();
+    assert_eq!(answered.len(), 1000 + 999 + 990 + 1000);
+    assert!(told.is_sorted());
+    assert_eq!(*told, answered);
+}
