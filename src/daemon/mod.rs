@@ -68,6 +68,7 @@ impl Daemon {
         let secret = settings::secret(config, folder)?;
         let deliverer =
             Deliverer::new(settings::delivery(config)?).context("failed to set up delivery")?;
+        let deliverer = Arc::new(deliverer);
 
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(settings::http_threads())
@@ -84,7 +85,7 @@ impl Daemon {
         );
         let store = Arc::new(store.context("failed to open the store")?);
         let scheduler = Scheduler::start(
-            settings::scheduler(config, Arc::new(deliverer)),
+            settings::scheduler(config, Arc::clone(&deliverer)),
             Arc::clone(&store),
             sender,
             inputs,
@@ -102,6 +103,7 @@ impl Daemon {
             .block_on(async { serve::listen(listen) })
             .with_context(|| format!("failed to listen on {listen} (server.listen)"))?;
         let address = listener.local_addr().context("failed to read the address")?;
+        api.inbound().set_confirmer(Arc::new(settings::Confirmer(deliverer)));
         if config.server.public_url.is_none() {
             api.inbound().set_base_url(&format!("http://{address}"));
         }
