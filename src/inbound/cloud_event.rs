@@ -104,7 +104,7 @@ mod tests {
         let request = Request { method: "POST", url, headers: &headers, body: body.as_bytes() };
         match (read(&request), expected) {
             (Ok(event), Ok((key, kind))) => {
-                assert_eq!((event.key().as_str(), event.kind.as_str()), (key, kind))
+                assert_eq!((event.key().as_str(), event.kind.as_str()), (key, kind));
             }
             (Err(reason), Err(text)) => assert!(reason.to_string().contains(text), "{reason}"),
             (found, expected) => panic!("{headers:?} {body}: {found:?}, not {expected:?}"),

@@ -94,7 +94,11 @@ pub fn escape(value: &str) -> String {
         if (b'!'..=b'~').contains(&byte) && byte != b'"' && byte != b'%' {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            escaped.push('%');
+            for nibble in [byte >> 4, byte & 15] {
+                let digit = char::from_digit(u32::from(nibble), 16).unwrap_or_default();
+                escaped.push(digit.to_ascii_uppercase());
+            }
         }
     }
     escaped
@@ -108,16 +112,13 @@ pub fn unescape(header: &[u8]) -> Option<String> {
         let escaped = tail.get(..2).filter(|_| *first == b'%');
         let byte = escaped.and_then(|digits| std::str::from_utf8(digits).ok());
         let byte = byte.filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
-        match byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                value.push(byte);
-                rest = tail.get(2..).unwrap_or_default();
-            }
+        if let Some(byte) = byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            value.push(byte);
+            rest = tail.get(2..).unwrap_or_default();
+        } else {
             // A lone `%` is left as it is, as the binding says.
-            None => {
-                value.push(*first);
-                rest = tail;
-            }
+            value.push(*first);
+            rest = tail;
         }
     }
     String::from_utf8(value).ok()

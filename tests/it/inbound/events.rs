@@ -186,11 +186,11 @@ fn an_endpoint_gets_cloud_events_in_the_mode_it_asks_for_signed_as_they_are_sent
     });
     let mut text = "[event_types.\"order.paid\"]\n".to_owned();
     for (mode, listener) in &listeners {
-        text.push_str(&format!(
+        text += &format!(
             "[applications.shop.endpoints.{mode}]\nurl = \"http://{}/\"\nsecret = \"{ENDPOINT_SECRET}\"\n\
              metadata = {{ cloudevents = \"{mode}\" }}\n",
             listener.local_addr().unwrap()
-        ));
+        );
     }
     std::fs::write(folder.path().join("conf.d/shop.toml"), text).unwrap();
     let data = folder.path().join("data");
@@ -200,9 +200,9 @@ fn an_endpoint_gets_cloud_events_in_the_mode_it_asks_for_signed_as_they_are_sent
     let banner = daemon.wait_for("listening on ");
     let url = banner.split_once("listening on ").unwrap().1.to_owned();
     let payload = r#"{"order": 7,"sum":1.50}"#;
-    let mut send =
+    let mut command =
         posthaste(&["send", "--app", "shop", "--type", "order.paid", payload, "--server", &url]);
-    let sent = send.arg("--data").arg(&data).output().unwrap();
+    let sent = command.arg("--data").arg(&data).output().unwrap();
     assert!(sent.status.success(), "{sent:?} {}", stdout(&sent));
 
     let [(_, structured), (_, binary)] = listeners;
