@@ -184,14 +184,15 @@ fn an_endpoint_gets_cloud_events_in_the_mode_it_asks_for_signed_as_they_are_sent
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         (mode, listener)
     });
-    let mut text = "[event_types.\"order.paid\"]\n".to_owned();
-    for (mode, listener) in &listeners {
-        text += &format!(
-            "[applications.shop.endpoints.{mode}]\nurl = \"http://{}/\"\nsecret = \"{ENDPOINT_SECRET}\"\n\
-             metadata = {{ cloudevents = \"{mode}\" }}\n",
+    let endpoint = |(mode, listener): &(&str, TcpListener)| {
+        format!(
+            "[applications.shop.endpoints.{mode}]\nurl = \"http://{}/\"\n\
+             secret = \"{ENDPOINT_SECRET}\"\nmetadata = {{ cloudevents = \"{mode}\" }}\n",
             listener.local_addr().unwrap()
-        );
-    }
+        )
+    };
+    let endpoints = listeners.each_ref().map(endpoint).concat();
+    let text = format!("[event_types.\"order.paid\"]\n{endpoints}");
     std::fs::write(folder.path().join("conf.d/shop.toml"), text).unwrap();
     let data = folder.path().join("data");
     let mut command = posthaste(&["serve", "--dev", "--listen", "127.0.0.1:0", "--config"]);
