@@ -71,6 +71,7 @@ impl Daemon {
         let secret = settings::secret(config, folder)?;
         let deliverer =
             Deliverer::new(settings::delivery(config)?).context("failed to set up delivery")?;
+        let deliverer = Arc::new(deliverer);
 
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(settings::http_threads())
@@ -87,7 +88,7 @@ impl Daemon {
         );
         let store = Arc::new(store.context("failed to open the store")?);
         let scheduler = Scheduler::start(
-            settings::scheduler(config, Arc::new(deliverer)),
+            settings::scheduler(config, Arc::clone(&deliverer)),
             Arc::clone(&store),
             sender,
             inputs,
@@ -107,6 +108,7 @@ impl Daemon {
             Arc::clone(scheduler.board()),
             settings::api(config, secret.clone(), address),
         ));
+        api.inbound().set_confirmer(Arc::new(settings::Confirmer(deliverer)));
         let files = take_files(config, &store, &api)?;
         let spool = start_spool(config, &store)?;
         let (stop_http, stopped) = oneshot::channel();

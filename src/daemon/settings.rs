@@ -13,6 +13,7 @@ use crate::api::auth::Secret;
 use crate::api::serve::ServeLimits;
 use crate::config::{Config, LogFormat, LogLevel, Signature, Sync};
 use crate::delivery::{AddressPolicy, Cidr, Deliverer, DeliveryConfig, Trust};
+use crate::inbound::Confirm;
 use crate::model::clock::SystemClock;
 use crate::model::retry::RetrySchedule;
 use crate::scheduler::Settings;
@@ -32,6 +33,15 @@ pub(super) fn refuse_unbuilt(config: &Config) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Confirms subscriptions through the guard that deliveries go through.
+pub(super) struct Confirmer(pub(super) Arc<Deliverer>);
+
+impl Confirm for Confirmer {
+    fn confirm(&self, url: &str) -> Result<(), String> {
+        self.0.fetch(url).map_err(|failure| failure.to_string())
+    }
 }
 
 /// Makes the data folder, readable by its owner alone. One that is there keeps its mode.

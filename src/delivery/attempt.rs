@@ -134,6 +134,31 @@ impl Deliverer {
         }
     }
 
+    /// Fetches an address and drops what comes back: how a subscription is confirmed at a provider
+    /// that asks for it. Under the same guard, timeout and limits as an attempt, on a connection that
+    /// no endpoint uses.
+    ///
+    /// # Errors
+    /// It was refused, could not be reached, or was answered with anything but a 2xx.
+    pub fn fetch(&self, url: &str) -> Result<(), Failure> {
+        let deadline = Instant::now() + self.config.timeout;
+        let caught = catch_unwind(AssertUnwindSafe(|| self.get(url, deadline)));
+        trace::end();
+        caught.unwrap_or_else(|_| Err(internal("a panic during the request")))
+    }
+
+    fn get(&self, url: &str, deadline: Instant) -> Result<(), Failure> {
+        let url = check_url(url, self.config.https_only, &self.config.policy)?;
+        let agent = self.agents.first().ok_or_else(|| internal("no such shard"))?;
+        let request = Request::builder().method(Method::GET).uri(url.as_str()).body(());
+        let request = request.map_err(|e| Failure::BadUrl { detail: e.to_string() })?;
+        trace::begin(deadline);
+        let request = agent.configure_request(request).max_idle_age(Duration::ZERO).build();
+        let response = agent.run(request).map_err(|e| client_failure(e, trace::current().phase))?;
+        let outcome = read_answer(response, 0);
+        outcome.failure.map_or(Ok(()), Err)
+    }
+
     fn answer(&self, job: &Job<'_>, deadline: Instant) -> Result<Outcome, Failure> {
         let url = check_url(job.url, self.config.https_only, &self.config.policy)?;
         let shard = usize::try_from(job.shard % SHARDS as u64).unwrap_or_default();

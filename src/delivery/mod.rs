@@ -11,6 +11,7 @@
 
 mod attempt;
 mod classify;
+mod cloud_event;
 mod connect;
 mod guard;
 mod headers;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use attempt::{Deliverer, DeliveryConfig, Job, MAX_ANSWER_FIELDS};
 pub use classify::MAX_RETRY_AFTER;
+pub use cloud_event::{Wrapped, wrap};
 pub use guard::{AddressPolicy, Cidr, Refused};
 pub use headers::{HeaderProblem, MAX_HEADER_NAME, MAX_HEADER_VALUE, check_custom_header};
 pub use proxy::{Proxy, ProxyError};

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::cloud_event;
 use crate::model::limits::EVENT_TYPE_CHARS;
 use crate::model::name;
 use crate::model::source::{
@@ -92,6 +93,9 @@ fn compile(source: &Source, providers: &Providers) -> Result<Check, Fault> {
 /// The field and what to do about it.
 pub fn check(source: &Source, providers: &Providers) -> Result<(), Fault> {
     compile(source, providers)?;
+    if let Some(problem) = cloud_event::problem(source) {
+        return Err(fault("settings", problem));
+    }
     if source.secrets.len() > SOURCE_SECRETS {
         let what = format!("at most {SOURCE_SECRETS} are taken; drop the oldest");
         return Err(fault("secrets", what));

@@ -11,8 +11,9 @@ use ring::digest::{SHA256, digest};
 use tokio::sync::oneshot;
 
 use super::answer::Answer;
+use super::cloud_event::CloudEvent;
 use super::compiled::{Check, Compiled};
-use super::{Inbound, headers, names};
+use super::{Inbound, cloud_event, headers, names};
 use crate::model::message::NewMessage;
 use crate::model::source::{DIGEST_BYTES, Source, SourceSecret};
 use crate::signature::{Handshake, OkResponse, Profile, Reason, Rejection, Request, Secret, Stage};
@@ -71,6 +72,8 @@ pub(super) struct Event<'c> {
     dedupe: Option<Dedupe>,
     profile: Option<&'c Profile>,
     secrets: &'c [Secret],
+    /// Amazon SNS asks whether its subscription is wanted: yes is said by fetching this.
+    confirm_url: Option<String>,
 }
 
 impl Event<'_> {
@@ -153,6 +156,9 @@ impl Inbound {
             Err(rejection) => return self.refuse(&compiled, request, &lent, rejection),
         };
         if let Some(answer) = self.repeated(source, &event, request) {
+            return answer;
+        }
+        if let Some(answer) = self.confirmed(source, event.confirm_url.as_deref()).await {
             return answer;
         }
         match after_verify(&compiled, &event, &lent) {
@@ -272,12 +278,15 @@ impl Inbound {
         lent: &Request<'_>,
         rejection: Rejection,
     ) -> Answer {
-        let handshake = matches!(rejection.reason, Reason::HandshakeMalformed(_));
+        let malformed = matches!(
+            rejection.reason,
+            Reason::HandshakeMalformed(_) | Reason::CloudEventMalformed(_)
+        );
         let profile = match &compiled.check {
             Check::Profile(profile, _) => Some(&**profile),
             Check::Token => None,
         };
-        let status = if handshake { 400 } else { profile.map_or(401, |p| p.fail_status) };
+        let status = if malformed { 400 } else { profile.map_or(401, |p| p.fail_status) };
         // A stranger hears the reason, but no hint about the secret.
         let answer =
             Answer::refused(status, &rejection.reason.code(), &rejection.reason.to_string());
@@ -333,24 +342,36 @@ pub(super) fn verify<'c>(
     match &compiled.check {
         Check::Profile(profile, secrets) => {
             let verified = profile.verify(lent, secrets, &compiled.source.settings, now_ms)?;
-            if let Some(url) = &verified.confirm_url {
-                tracing::info!(source = %compiled.source.id, url, "fetch this address to confirm the subscription");
-            }
+            let event = cloud_event(compiled, lent)?;
+            let (name, key) = match event {
+                Some(event) => (Some(event.kind.clone()), event.key()),
+                None => (verified.event_type, verified.dedupe_key),
+            };
             Ok(Event {
-                name: verified.event_type,
-                dedupe: dedupe(&verified.dedupe_key, verified.covers_body),
+                name,
+                dedupe: dedupe(&key, verified.covers_body),
                 profile: Some(profile),
                 secrets,
+                confirm_url: verified.confirm_url,
             })
         }
-        Check::Token => Ok(Event {
-            name: plain_type(lent.body),
+        Check::Token => {
+            let event = cloud_event(compiled, lent)?;
+            let (name, key) = match event {
+                Some(event) => (Some(event.kind.clone()), Some(event.key())),
+                None => (plain_type(lent.body), plain_id(lent)),
+            };
             // Whoever knows the token may send what they like, so another body is another event.
-            dedupe: plain_id(lent).and_then(|id| dedupe(&id, true)),
-            profile: None,
-            secrets: &[],
-        }),
+            let dedupe = key.and_then(|key| dedupe(&key, true));
+            Ok(Event { name, dedupe, profile: None, secrets: &[], confirm_url: None })
+        }
     }
+}
+
+/// The event that a request is, when its source takes nothing else. What an `OPTIONS` or another
+/// handshake asks was answered before.
+fn cloud_event(compiled: &Compiled, lent: &Request<'_>) -> Result<Option<CloudEvent>, Reason> {
+    cloud_event::is_wanted(&compiled.source).then(|| cloud_event::read(lent)).transpose()
 }
 
 /// The id in a header that senders use for it, when they sign nothing.

@@ -10,7 +10,9 @@
 
 mod answer;
 pub mod capture;
+mod cloud_event;
 mod compiled;
+mod confirm;
 mod door;
 mod headers;
 mod names;
@@ -25,7 +27,7 @@ pub use names::event_type;
 pub use crate::signature::{Hint, Profile, Providers, RawRequest};
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use compiled::Compiled;
 use rate::Rates;
@@ -48,6 +50,9 @@ pub fn new_token() -> Result<String, String> {
 /// Refused requests of one source that are kept in a second; more are refused without.
 const CAPTURES_A_SECOND: u32 = 10;
 
+/// Confirmations that are fetched at once; senders of more are told to come again.
+const CONFIRMATIONS: usize = 4;
+
 /// The doors over an open store.
 pub struct Inbound {
     store: Arc<Store>,
@@ -57,6 +62,19 @@ pub struct Inbound {
     compiled: RwLock<HashMap<SourceId, Arc<Compiled>>>,
     rates: Rates,
     capture_rates: Rates,
+    confirmer: OnceLock<Arc<dyn Confirm>>,
+    /// How many confirmations may be fetched at once.
+    confirming: tokio::sync::Semaphore,
+}
+
+/// Says yes to a provider by fetching an address. May block; the daemon's goes through the guard that
+/// deliveries go through.
+pub trait Confirm: Send + Sync {
+    /// Fetches it.
+    ///
+    /// # Errors
+    /// Why it was not answered with a 2xx, for the log.
+    fn confirm(&self, url: &str) -> Result<(), String>;
 }
 
 impl Inbound {
@@ -69,7 +87,14 @@ impl Inbound {
             compiled: RwLock::default(),
             rates: Rates::default(),
             capture_rates: Rates::default(),
+            confirmer: OnceLock::new(),
+            confirming: tokio::sync::Semaphore::new(CONFIRMATIONS),
         }
+    }
+
+    /// Gives it who fetches confirmations; without one none is fetched. The first one stays.
+    pub fn set_confirmer(&self, confirmer: Arc<dyn Confirm>) {
+        drop(self.confirmer.set(confirmer));
     }
 
     /// What the world reaches us by.

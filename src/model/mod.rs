@@ -9,6 +9,7 @@ pub mod attempt;
 mod base62;
 pub mod cidr;
 pub mod clock;
+pub mod cloud_event;
 pub mod delivery;
 pub mod endpoint;
 pub mod event_type;

@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use super::core::{Event, Finished};
 use super::lane::{Content, Task};
 use super::shell::Input;
-use crate::delivery::{Deliverer, Job};
+use crate::delivery::{Deliverer, Job, wrap};
 use crate::model::clock::Clock;
 use crate::model::endpoint::SharedEndpoint;
 use crate::model::message::Message;
@@ -49,19 +49,21 @@ impl Deliver for Deliverer {
         let AttemptRequest { message, payload, endpoint, number, now } = *request;
         let mut headers: Vec<_> =
             endpoint.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        for (name, value) in &message.headers {
+        let event = endpoint.cloud_events().map(|mode| wrap(mode, message, payload));
+        for (name, value) in event.as_ref().map_or(&message.headers, |event| &event.headers) {
             if !endpoint.headers.keys().any(|own| own.eq_ignore_ascii_case(name)) {
                 headers.push((name.clone(), value.clone()));
             }
         }
+        let plain = message.content_type.as_deref().unwrap_or("application/json");
         self.attempt(&Job {
             url: &endpoint.url,
             message_id: &message.id.to_string(),
             timestamp_secs: now.seconds(),
             attempt: u32::from(number),
             next_retry: None,
-            body: payload,
-            content_type: message.content_type.as_deref().unwrap_or("application/json"),
+            body: event.as_ref().map_or(payload, |event| &event.body),
+            content_type: event.as_ref().map_or(plain, |event| &event.content_type),
             keys: &endpoint.live_keys(now),
             headers: &headers,
             shard: shard(endpoint),

@@ -70,5 +70,6 @@ pub use reader::Problem;
 pub use reason::{Hint, Reason, Rejection};
 pub use request::{MAX_FIELDS, Request};
 pub use sign::sign;
+pub use sns::TOPIC_SETTING;
 pub use table::{MAX_NAME_BYTES, MAX_TOLERANCE_SECS};
 pub use verify::{MAX_EVENT_TYPE_BYTES, MAX_ID_BYTES, Verified};

@@ -93,6 +93,9 @@ pub enum Reason {
     /// A handshake that cannot be answered: its value is missing, or too long to be echoed.
     #[error("the handshake cannot be answered: {0}")]
     HandshakeMalformed(&'static str),
+    /// The source takes CloudEvents, and this is none.
+    #[error("the request is no CloudEvent: {0}")]
+    CloudEventMalformed(String),
 }
 
 impl Reason {
@@ -126,6 +129,7 @@ impl Reason {
             Self::SignedValueMissing(_) => "signed_value_missing",
             Self::TooMany { .. } => "too_many_values",
             Self::HandshakeMalformed(_) => "handshake_malformed",
+            Self::CloudEventMalformed(_) => "cloud_event_malformed",
         }
     }
 }

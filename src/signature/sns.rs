@@ -1,8 +1,7 @@
 //! Amazon SNS, which fits no template: what is signed depends on the type of the message.
 //!
-//! The signing certificate is pinned as the secret. Nothing is fetched here: not the
-//! certificate, and not the address that confirms a subscription, which is only checked and
-//! handed on. All of Amazon's customers are signed for by the same key, so `topic_arn` should be
+//! The signing certificate is pinned as the secret; it is never fetched. Nor is the address that
+//! confirms a subscription, here: it is only checked and handed on. All of Amazon's customers are signed for by the same key, so `topic_arn` should be
 //! set: without it, anybody's topic is accepted.
 
 use super::asymmetric;
@@ -16,7 +15,7 @@ use super::verify::Match;
 use url::Url;
 
 /// The setting that names the one topic to accept.
-const TOPIC_SETTING: &str = "topic_arn";
+pub const TOPIC_SETTING: &str = "topic_arn";
 
 /// What is signed of a `Notification`, in this order; `Subject` only if it is there.
 const NOTIFICATION: &[&str] = &["Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"];

@@ -22,6 +22,7 @@ use super::reply::Reply;
 use super::request::Request;
 use crate::delivery::check_url;
 use crate::model::application::Metadata;
+use crate::model::cloud_event;
 use crate::model::endpoint::{DisabledReason, Endpoint, LiveSecret, SharedEndpoint};
 use crate::model::id::{AppId, EndpointId, OrgId};
 use crate::model::limits::{DESCRIPTION_CHARS, ENDPOINT_CHANNELS, ENDPOINT_EVENT_TYPES};
@@ -206,6 +207,12 @@ fn check_registered(api: &Api, org: OrgId, patterns: Option<&Vec<String>>) -> Re
     Ok(())
 }
 
+/// One entry of an endpoint's metadata means something to us.
+fn check_own_metadata(metadata: &Metadata) -> Result<(), ApiError> {
+    check_metadata(metadata)?;
+    cloud_event::mode(metadata).map(|_| ()).map_err(|problem| invalid("metadata", problem))
+}
+
 fn parse_key(field: &str, text: &str) -> Result<SigningKey, ApiError> {
     SigningKey::parse(text).map_err(|problem| invalid(field, problem))
 }
@@ -227,7 +234,7 @@ impl EndpointIn {
             check_channels(channels, ENDPOINT_CHANNELS)?;
         }
         check_rate(self.throttle_rate, self.rate_limit)?;
-        check_metadata(self.metadata.as_ref().unwrap_or(&Metadata::new()))?;
+        check_own_metadata(self.metadata.as_ref().unwrap_or(&Metadata::new()))?;
         headers::check(self.headers.as_ref().unwrap_or(&BTreeMap::new()))
     }
 
@@ -450,7 +457,7 @@ impl EndpointPatch {
             check_channels(channels, ENDPOINT_CHANNELS)?;
         }
         check_rate(self.throttle_rate.flatten(), self.rate_limit.flatten())?;
-        self.metadata.as_ref().map_or(Ok(()), check_metadata)
+        self.metadata.as_ref().map_or(Ok(()), check_own_metadata)
     }
 
     fn apply(self, endpoint: &mut Endpoint) {

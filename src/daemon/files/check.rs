@@ -12,6 +12,7 @@ use crate::config::problem::{Problem, Problems};
 use crate::delivery::{AddressPolicy, check_custom_header, check_url};
 use crate::inbound;
 use crate::model::clock::Timestamp;
+use crate::model::cloud_event;
 use crate::model::id::{AppId, EndpointId, OrgId, SourceId};
 use crate::model::limits::{
     CHANNEL_CHARS, CUSTOM_HEADERS, DESCRIPTION_CHARS, ENDPOINT_CHANNELS, ENDPOINT_EVENT_TYPES,
@@ -134,6 +135,9 @@ impl Checker<'_> {
         self.length(at, "description", &file.description);
         self.rate(at, file.throttle_rate);
         self.metadata(at, &file.metadata);
+        if let Err(problem) = cloud_event::mode(&file.metadata) {
+            self.say(&under(at, "metadata"), problem.to_string(), "name one of the two");
+        }
         self.patterns(at, file.event_types.as_deref());
         let channels = file.channels.as_deref();
         if channels.is_some_and(|c| c.is_empty() || c.len() > ENDPOINT_CHANNELS) {

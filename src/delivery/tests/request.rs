@@ -169,3 +169,27 @@ fn values_that_cannot_be_in_a_header_fail_the_attempt_and_nothing_is_sent() {
     };
     assert_eq!(receiver.connections(), 0);
 }
+
+#[test]
+fn a_fetch_is_guarded_and_wants_a_2xx() {
+    let answering = |status: &'static str| {
+        Scripted::start(move |stream, _| {
+            let (head, _) = read_request(stream)?;
+            assert!(head.starts_with("GET /yes?a=1 HTTP/1.1\r\n"), "{head}");
+            stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes())
+        })
+    };
+    for (status, is_yes) in
+        [("200 OK", true), ("204 No Content", true), ("302 Found", false), ("403 No", false)]
+    {
+        let receiver = answering(status);
+        let fetched = deliverer(LONG).fetch(&format!("http://{}/yes?a=1", receiver.address));
+        assert_eq!(fetched.is_ok(), is_yes, "{status}: {fetched:?}");
+    }
+    let guarded = DeliveryConfig { policy: AddressPolicy::default(), ..config(LONG) };
+    let receiver = answering("200 OK");
+    let url = format!("http://{}/yes?a=1", receiver.address);
+    let refused = Deliverer::new(guarded).unwrap().fetch(&url).unwrap_err();
+    assert!(refused.to_string().contains("127.0.0.1"), "{refused}");
+    assert_eq!(receiver.connections(), 0);
+}

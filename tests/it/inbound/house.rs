@@ -71,7 +71,7 @@ pub struct House {
     pub store: Arc<Store>,
     pub address: SocketAddr,
     pub clock: Arc<Hands>,
-    api: Arc<Api>,
+    pub api: Arc<Api>,
     runtime: Runtime,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     folder: TempDir,
