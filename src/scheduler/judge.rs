@@ -96,14 +96,22 @@ fn judge(
     Some((next.map_or(Verdict::Exhausted, Verdict::Retry), true))
 }
 
+/// Whether the failure's text says more than the status that is recorded beside it.
+fn says_more(failure: &Failure) -> bool {
+    !matches!(failure, Failure::Status(_))
+}
+
 fn result(done: Finished, verdict: Verdict, blames_endpoint: bool) -> AttemptResult {
     let outcome = done.outcome.unwrap_or_else(|| {
         Outcome::failed(Failure::Internal { detail: String::new() }, std::time::Duration::ZERO)
     });
     let failure = outcome.failure.as_ref();
-    let response = match (outcome.status, failure) {
-        (None, Some(failure)) => failure.public_text().into_bytes(),
-        _ => outcome.body,
+    let response = match failure {
+        // What people read where there is no answer to show.
+        Some(failure) if outcome.body.is_empty() && says_more(failure) => {
+            failure.public_text().into_bytes()
+        }
+        Some(_) | None => outcome.body,
     };
     AttemptResult {
         row: done.task.row,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::binary::{Running, WAIT, posthaste, stderr, stdout};
+use crate::binary::{Running, posthaste, stderr, stdout};
 
 /// No answer for so long is a hang.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -249,7 +249,7 @@ fn read(stream: &mut TcpStream, buffer: &mut [u8]) -> usize {
 /// Asks until the answer is `Some`; panics after `limit`.
 #[track_caller]
 pub fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + limit.max(WAIT);
+    let end = Instant::now() + limit;
     loop {
         if let Some(answer) = ask() {
             return answer;

@@ -10,7 +10,12 @@
 
 mod binary;
 mod cli;
+mod hostile;
+mod hostile_receivers;
 mod hostile_tools;
 mod limits;
 mod receivers;
 mod tidy;
+
+#[path = "../support/mod.rs"]
+mod support;
