@@ -9,7 +9,7 @@ use crate::store::{Error, Store};
 
 /// It comes by so often when there is nothing to do.
 const PERIOD: Duration = Duration::from_millis(250);
-/// Every so many rounds it looks for queues of deleted endpoints.
+/// Every so many rounds it looks for what deleted applications and endpoints left.
 const ORPHANS_EVERY: u32 = 40;
 
 /// The running janitor.
@@ -24,7 +24,7 @@ impl Janitor {
         let thread = std::thread::Builder::new().name("janitor".to_owned()).spawn(move || {
             let mut round = 0;
             loop {
-                let more = match sweep(&store, round) {
+                let mut more = match sweep(&store) {
                     Ok(more) => more,
                     Err(Error::Closing) => return,
                     Err(err) => {
@@ -32,6 +32,18 @@ impl Janitor {
                         false
                     }
                 };
+                if round % ORPHANS_EVERY == 0 {
+                    match clear_orphans(&store) {
+                        // There is more of it: the next round looks again.
+                        Ok(true) => {
+                            more = true;
+                            round = round.wrapping_sub(1);
+                        }
+                        Ok(false) => {}
+                        Err(Error::Closing) => return,
+                        Err(err) => tracing::error!(%err, "the janitor could not clean up"),
+                    }
+                }
                 round = round.wrapping_add(1);
                 let wait = if more { Duration::ZERO } else { PERIOD };
                 match stopped.recv_timeout(wait) {
@@ -50,7 +62,7 @@ impl Janitor {
 }
 
 /// One round. `true` when there is more to remove at once.
-fn sweep(store: &Store, round: u32) -> Result<bool, Error> {
+fn sweep(store: &Store) -> Result<bool, Error> {
     store.look_at_space();
     let mut more = false;
     for app in store.directory().application_ids()? {
@@ -58,10 +70,17 @@ fn sweep(store: &Store, round: u32) -> Result<bool, Error> {
     }
     more |= store.expire_payloads()?;
     more |= store.expire_answers()?;
-    if round.is_multiple_of(ORPHANS_EVERY) {
-        for endpoint in store.orphaned_queues()? {
-            more |= store.drain_deleted(endpoint)?;
-        }
+    Ok(more)
+}
+
+/// One step over what deleted applications and endpoints left. `true` when there is more.
+fn clear_orphans(store: &Store) -> Result<bool, Error> {
+    let mut more = false;
+    for app in store.orphaned_messages()? {
+        more |= store.expire_messages(app)?;
+    }
+    for endpoint in store.orphaned_queues()? {
+        more |= store.drain_deleted(endpoint)?;
     }
     Ok(more)
 }

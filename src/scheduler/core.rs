@@ -25,8 +25,8 @@ use crate::store::queue::Head;
 
 /// Rows read from the store for one endpoint at a time.
 pub const REFILL_ROWS: usize = 32;
-/// Rows kept in memory over all endpoints; past it fresh messages are read back when it is their
-/// turn.
+/// Rows kept in memory over all endpoints, beside one for each attempt that may run. Past it fresh
+/// messages are read back when it is their turn, and rows are read one at a time.
 pub const TOTAL_BUFFER: usize = 16 * 1024;
 /// Bytes of payload kept in memory for them.
 pub const TOTAL_BUFFER_BYTES: usize = 8 * 1024 * 1024;
@@ -81,8 +81,8 @@ pub enum Event {
 pub enum Command {
     /// Make an attempt.
     Run(Task, SharedEndpoint),
-    /// Read up to [`REFILL_ROWS`] due rows that are not held (see [`State::held`]).
-    Refill(EndpointId),
+    /// Read up to so many due rows that are not held (see [`State::held`]).
+    Refill(EndpointId, usize),
     /// Record an attempt.
     Record(Box<AttemptResult>),
     /// Remove a queue row that leads to no message.
@@ -103,11 +103,16 @@ pub struct State {
     round: VecDeque<EndpointId>,
     /// Ready, but the slow lane is full.
     parked: VecDeque<EndpointId>,
+    /// Ready, but we are offline, and their latest attempts failed for it.
+    cut_off: VecDeque<EndpointId>,
     wakes: BTreeSet<(Timestamp, EndpointId)>,
     pub(super) in_flight: usize,
     pub(super) slow_in_flight: usize,
     pub(super) buffered: usize,
     pub(super) buffered_bytes: usize,
+    /// Lanes that wait for rows from the store, and how many rows they may get.
+    loads: usize,
+    asked: usize,
     pub(super) network: Network,
     stopping: bool,
 }
@@ -120,11 +125,14 @@ impl State {
             lanes: HashMap::new(),
             round: VecDeque::new(),
             parked: VecDeque::new(),
+            cut_off: VecDeque::new(),
             wakes: BTreeSet::new(),
             in_flight: 0,
             slow_in_flight: 0,
             buffered: 0,
             buffered_bytes: 0,
+            loads: 0,
+            asked: 0,
             network: Network::default(),
             stopping: false,
         }
@@ -135,7 +143,7 @@ impl State {
     pub fn step(&mut self, now: Timestamp, event: Event, out: &mut Vec<Command>) {
         match event {
             Event::Committed(events) => self.committed(now, events, out),
-            Event::Endpoint(id, endpoint, first) => self.endpoint(now, id, endpoint, first),
+            Event::Endpoint(id, endpoint, first) => self.endpoint(now, id, endpoint, first, out),
             Event::Loaded(id, head) => self.loaded(now, id, head),
             Event::Finished(finished) => judge::finished(self, now, *finished, out),
             Event::Tick => {}
@@ -146,12 +154,18 @@ impl State {
     /// Starts what may be started, and asks for what must be read first.
     pub fn dispatch(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         self.wake(now);
+        if self.network.offline_since().is_none() {
+            self.round.append(&mut self.cut_off);
+        } else if self.network.may_try(now) {
+            self.round.extend(self.cut_off.pop_front());
+        }
         let mut progress = true;
         while progress {
             progress = false;
             for _ in 0..self.round.len() {
-                let full = self.in_flight >= self.limits.max_in_flight;
-                if self.stopping || full || !self.network.may_try(now) {
+                // Whoever has rows read for it gets its turn with them.
+                let full = self.in_flight + self.loads >= self.limits.max_in_flight;
+                if self.stopping || full {
                     return;
                 }
                 let Some(id) = self.round.pop_front() else { return };
@@ -163,8 +177,12 @@ impl State {
     /// When [`State::dispatch`] has to be called next if nothing happens.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let lanes = self.wakes.first().map(|(at, _)| *at);
+        // A probe that cannot be made yet waits for an attempt to end, not for a moment.
+        let may_probe = !self.stopping && self.in_flight < self.limits.max_in_flight;
         match self.network.next_probe() {
-            Some(probe) if !self.round.is_empty() => Some(lanes.map_or(probe, |at| at.min(probe))),
+            Some(probe) if may_probe && !self.cut_off.is_empty() => {
+                Some(lanes.map_or(probe, |at| at.min(probe)))
+            }
             _ => lanes,
         }
     }
@@ -184,9 +202,17 @@ impl State {
         self.in_flight
     }
 
-    /// Whether nothing runs and nothing waits to be recorded.
+    /// Whether it was told to stop, nothing runs and nothing waits to be recorded.
     pub fn is_settled(&self) -> bool {
-        self.in_flight == 0 && self.lanes.values().all(|l| l.held.len() == l.buffer.len())
+        self.stopping
+            && self.in_flight == 0
+            && self.lanes.values().all(|l| l.held.len() == l.buffer.len())
+    }
+
+    /// Endpoints it remembers anything of.
+    #[cfg(test)]
+    pub fn lanes(&self) -> Vec<EndpointId> {
+        self.lanes.keys().copied().collect()
     }
 
     fn committed(&mut self, now: Timestamp, events: Events, out: &mut Vec<Command>) {
@@ -223,7 +249,7 @@ impl State {
             let is_first = lane.takes_fresh(now) && lane.buffer.len() < LANE_BUFFER;
             if fits && is_first && row.not_before <= now && lane.endpoint.is_active() {
                 let content = Some((Arc::clone(&message), payload.clone()));
-                let task = Task { row, content, slow: false };
+                let task = Task { row, content, slow: false, quick: false };
                 self.buffered += 1;
                 self.buffered_bytes += task.bytes();
                 lane.held.insert(row.key);
@@ -255,9 +281,10 @@ impl State {
         id: EndpointId,
         endpoint: Option<SharedEndpoint>,
         first: Option<Timestamp>,
+        out: &mut Vec<Command>,
     ) {
         let Some(endpoint) = endpoint.filter(|e| e.is_active()) else {
-            self.forget(id);
+            self.forget(id, out);
             return;
         };
         let lane =
@@ -273,13 +300,15 @@ impl State {
     }
 
     /// The endpoint takes nothing more: what waits in memory goes, what runs is still recorded.
-    fn forget(&mut self, id: EndpointId) {
+    fn forget(&mut self, id: EndpointId, out: &mut Vec<Command>) {
         self.unbuffer(id, Timestamp(0));
         if let Some(lane) = self.lanes.get_mut(&id) {
+            if lane.breaker.is_paused() {
+                out.push(Command::Paused(id, None));
+            }
             let mut endpoint = crate::model::endpoint::Endpoint::clone(&lane.endpoint);
             endpoint.deleted = true;
             lane.endpoint = SharedEndpoint::new(endpoint);
-            lane.stored = None;
             lane.breaker = super::breaker::Breaker::default();
             self.settle(Timestamp(0), id);
         }
@@ -298,29 +327,36 @@ impl State {
 
     fn loaded(&mut self, now: Timestamp, id: EndpointId, head: Head) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        lane.loading = false;
+        self.loads -= 1;
+        self.asked -= lane.loading.take().unwrap_or_default();
         lane.stored = head.next;
         if lane.endpoint.is_active() {
             for row in head.rows {
                 if lane.held.insert(row.key) {
                     self.buffered += 1;
-                    lane.buffer.push_back(Task { row, content: None, slow: false });
+                    lane.buffer.push_back(Task { row, content: None, slow: false, quick: false });
                 }
             }
         }
         self.settle(now, id);
+        // Its turn had come before the rows were read.
+        if self.round.back() == Some(&id) {
+            self.round.rotate_right(1);
+        }
     }
 
     /// Puts a lane where it belongs after it changed: into the round, among the wake-ups, or out.
     pub(super) fn settle(&mut self, now: Timestamp, id: EndpointId) {
         let room = self.has_room();
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let gated = lane.blocked_until.is_some_and(|until| until > now)
-            || lane.breaker.next_probe().is_some_and(|probe| probe > now)
-            || lane.throttle.next_token(now).is_some();
+        if !lane.endpoint.is_active() {
+            // Nothing is read for it. When it is enabled again, it is looked at anew.
+            lane.stored = None;
+        }
         let ready = lane.has_work(now)
-            && !gated
-            && !lane.loading
+            && !lane.is_gated(now)
+            && lane.throttle.next_token(now).is_none()
+            && lane.loading.is_none()
             && !lane.is_awaiting_record()
             && lane.running < lane.allowed(self.limits.per_endpoint, room);
         if ready && !lane.in_round {
@@ -369,7 +405,11 @@ impl State {
         let slow_full = self.slow_in_flight >= (self.limits.max_in_flight / 4).max(1);
         let Some(lane) = self.lanes.get_mut(&id) else { return false };
         lane.in_round = false;
-        if !lane.has_work(now) || lane.loading || lane.is_awaiting_record() {
+        if !lane.has_work(now)
+            || lane.is_gated(now)
+            || lane.loading.is_some()
+            || lane.is_awaiting_record()
+        {
             self.settle(now, id);
             return false;
         }
@@ -383,9 +423,19 @@ impl State {
             self.parked.push_back(id);
             return false;
         }
+        if lane.network_since.is_some() && !self.network.may_try(now) {
+            // Others may not know yet that we are offline, or know better: only it waits.
+            lane.in_round = true;
+            self.cut_off.push_back(id);
+            return false;
+        }
         if lane.buffer.is_empty() {
-            lane.loading = true;
-            out.push(Command::Refill(id));
+            let fits = self.buffered + self.asked + REFILL_ROWS <= TOTAL_BUFFER;
+            let rows = if fits { REFILL_ROWS } else { 1 };
+            lane.loading = Some(rows);
+            self.loads += 1;
+            self.asked += rows;
+            out.push(Command::Refill(id, rows));
             return false;
         }
         if !lane.throttle.take(now) {
@@ -398,8 +448,11 @@ impl State {
         lane.running += 1;
         self.in_flight += 1;
         task.slow = lane.slow;
+        task.quick = lane.quick;
         self.slow_in_flight += usize::from(lane.slow);
-        self.network.tried(now);
+        if lane.network_since.is_some() {
+            self.network.tried(now);
+        }
         out.push(Command::Run(task, SharedEndpoint::clone(&lane.endpoint)));
         self.settle(now, id);
         true
@@ -408,3 +461,7 @@ impl State {
 
 /// How long the shell may sleep at most: a step of the wall clock is noticed by then.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;

@@ -1,7 +1,9 @@
 //! What a finished attempt means: for its delivery, its endpoint, and our own network.
 
 use super::core::{Command, Finished, State};
+use super::lane::QUICK;
 use super::offline::{Blame, SUSPECT_WAIT};
+use crate::delivery::says_itself;
 use crate::model::clock::Timestamp;
 use crate::model::delivery::{Trigger, Verdict};
 use crate::model::outcome::{Failure, Outcome};
@@ -54,8 +56,17 @@ fn judge(
     out: &mut Vec<Command>,
 ) -> Option<(Verdict, bool)> {
     let id = done.endpoint.id;
+    let schedule = done.schedule.as_ref().unwrap_or(&state.limits.schedule);
+    let hints = Hints { retry_after: outcome.retry_after, overloaded: outcome.slows_down() };
+    let next = next_try(schedule, done.task.row.attempt, now, hints, done.chance);
+    let retry = next.map_or(Verdict::Exhausted, Verdict::Retry);
+    if let Some(Failure::Internal { .. }) = outcome.failure {
+        // Nothing was sent: it says nothing of the endpoint, nor of our network.
+        return Some((retry, false));
+    }
     let was_offline = state.network.offline_since().is_some();
     let lane = state.lanes.get_mut(&id)?;
+    lane.quick = outcome.is_success() && outcome.duration <= QUICK;
     lane.slow = outcome.is_timeout() && !outcome.is_network_down();
     if outcome.is_network_down() {
         let since = *lane.network_since.get_or_insert(now);
@@ -84,21 +95,32 @@ fn judge(
     let was_paused = lane.breaker.is_paused();
     let schedule = done.schedule.as_ref().unwrap_or(&state.limits.schedule);
     let code = outcome.failure.as_ref().map_or("", Failure::code);
-    if lane.breaker.failed(now, code, schedule) || was_paused {
+    // Of an endpoint that was disabled or deleted meanwhile nothing is remembered.
+    let counts = lane.endpoint.is_active();
+    if counts && (lane.breaker.failed(now, code, schedule) || was_paused) {
         out.push(Command::Paused(id, lane.breaker.pause()));
     }
     let scheduled = done.task.row.trigger == Trigger::Scheduled;
     if was_paused && scheduled && outcome.status != Some(GONE) {
         return Some((Verdict::Hold, true));
     }
-    let hints = Hints { retry_after: outcome.retry_after, overloaded: outcome.slows_down() };
-    let next = next_try(schedule, done.task.row.attempt, now, hints, done.chance);
-    Some((next.map_or(Verdict::Exhausted, Verdict::Retry), true))
+    Some((retry, true))
 }
 
 /// Whether the failure's text says more than the status that is recorded beside it.
 fn says_more(failure: &Failure) -> bool {
     !matches!(failure, Failure::Status(_))
+}
+
+/// What the endpoint's owner reads. The whole of it where it says nothing but what is wrong with
+/// their own URL.
+fn text_for_owner(failure: &Failure, url: &str) -> String {
+    if let Failure::AddressRefused { address, .. } = failure
+        && says_itself(url, address)
+    {
+        return failure.to_string();
+    }
+    failure.public_text()
 }
 
 fn result(done: Finished, verdict: Verdict, blames_endpoint: bool) -> AttemptResult {
@@ -109,7 +131,7 @@ fn result(done: Finished, verdict: Verdict, blames_endpoint: bool) -> AttemptRes
     let response = match failure {
         // What people read where there is no answer to show.
         Some(failure) if outcome.body.is_empty() && says_more(failure) => {
-            failure.public_text().into_bytes()
+            text_for_owner(failure, &done.endpoint.url).into_bytes()
         }
         Some(_) | None => outcome.body,
     };

@@ -21,6 +21,9 @@ pub const LANE_BUFFER: usize = 64;
 /// Attempts that may wait for a thread that is busy with the same endpoint.
 pub const AHEAD: usize = 16;
 
+/// An attempt that took no longer than this was quick.
+pub const QUICK: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// What is sent, when it is at hand already.
 pub type Content = (Arc<Message>, Bytes);
 
@@ -33,6 +36,8 @@ pub struct Task {
     pub content: Option<Content>,
     /// It takes one of the places of the slow lane.
     pub slow: bool,
+    /// The endpoint's latest attempt was quick.
+    pub quick: bool,
 }
 
 impl Task {
@@ -59,12 +64,14 @@ pub(super) struct Lane {
     pub(super) wake: Option<Timestamp>,
     /// It stands in the round of those that are ready.
     pub(super) in_round: bool,
-    /// A read of the store for it is under way.
-    pub(super) loading: bool,
+    /// A read of the store for it is under way, of so many rows.
+    pub(super) loading: Option<usize>,
     /// Nothing before this moment, whatever is due.
     pub(super) blocked_until: Option<Timestamp>,
     /// Its latest attempt timed out: it uses the slow lane.
     pub(super) slow: bool,
+    /// Its latest attempt succeeded within [`QUICK`].
+    pub(super) quick: bool,
     /// When its current run of network errors began.
     pub(super) network_since: Option<Timestamp>,
     pub(super) breaker: Breaker,
@@ -82,9 +89,10 @@ impl Lane {
             running: 0,
             wake: None,
             in_round: false,
-            loading: false,
+            loading: None,
             blocked_until: None,
             slow: false,
+            quick: false,
             network_since: None,
             breaker: Breaker::default(),
         }
@@ -105,7 +113,7 @@ impl Lane {
     /// have to.
     pub(super) fn takes_fresh(&self, now: Timestamp) -> bool {
         if self.endpoint.ordered {
-            return self.stored.is_none() && !self.is_awaiting_record() && !self.loading;
+            return self.stored.is_none() && !self.is_awaiting_record() && self.loading.is_none();
         }
         !self.is_spilled(now)
     }
@@ -113,6 +121,12 @@ impl Lane {
     /// Whether anything could be sent at `now`, but for limits.
     pub(super) fn has_work(&self, now: Timestamp) -> bool {
         self.endpoint.is_active() && (!self.buffer.is_empty() || self.is_spilled(now))
+    }
+
+    /// Whether it has to wait whatever is due: it is paused, or its network is in doubt.
+    pub(super) fn is_gated(&self, now: Timestamp) -> bool {
+        self.blocked_until.is_some_and(|until| until > now)
+            || self.breaker.next_probe().is_some_and(|probe| probe > now)
     }
 
     /// Attempts it may have handed out, of the `most` that any endpoint may have running. A healthy
@@ -148,7 +162,7 @@ impl Lane {
             && self.held.is_empty()
             && self.running == 0
             && self.stored.is_none()
-            && !self.loading
+            && self.loading.is_none()
             && self.breaker.is_quiet()
     }
 }

@@ -1,9 +1,10 @@
 //! Offline: is it the receivers, or is it our own network?
 //!
 //! When every endpoint tried in the last [`QUIET`] failed with a network error (no route, DNS
-//! failure), the daemon itself is offline: it holds all queues, counts no attempts, probes, and
-//! resumes. A single failure does not yet tell: until another endpoint answers, or does not, it is
-//! not counted either.
+//! failure), the daemon itself is offline: it holds the queues of all whose attempts failed so,
+//! counts no attempts, probes, and resumes. Who was not tried since is tried once: on a quiet day
+//! one dead name may be all that was tried, and it must hold nobody else. A single failure does
+//! not yet tell: until another endpoint answers, or does not, it is not counted either.
 
 use std::time::Duration;
 
@@ -67,7 +68,7 @@ impl Network {
         self.offline_since.is_none() || now >= self.next_probe
     }
 
-    /// An attempt was started.
+    /// An attempt was started for an endpoint that failed before.
     pub(super) fn tried(&mut self, now: Timestamp) {
         if self.offline_since.is_some() {
             self.next_probe = now.plus(PROBE_EVERY);

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// A thread that had nothing to do for so long goes.
 pub const IDLE: Duration = Duration::from_secs(30);
 
+/// Threads that are enough for the quick jobs of one key, as long as few wait.
+const ENOUGH: usize = 3;
+
 /// Bytes of stack of each thread. One attempt needs little; 512 of them would need 1 GiB of
 /// address space at the default.
 const STACK: usize = 256 * 1024;
@@ -40,7 +43,8 @@ struct PoolState<K, J> {
 }
 
 impl<K: Hash + Eq + Copy, J> PoolState<K, J> {
-    /// A job for `key` is done: the next one that waits for the same key, or one thread less for it.
+    /// A job for `key` is done: the next one that waits for the same key, or one thread less for
+    /// it.
     fn follow_up(&mut self, key: K) -> Option<J> {
         if let Some(waiting) = self.ahead.get_mut(&key) {
             if let Some(job) = waiting.pop_front() {
@@ -48,13 +52,17 @@ impl<K: Hash + Eq + Copy, J> PoolState<K, J> {
             }
             self.ahead.remove(&key);
         }
+        self.one_less(key);
+        None
+    }
+
+    fn one_less(&mut self, key: K) {
         if let Some(active) = self.active.get_mut(&key) {
             *active -= 1;
             if *active == 0 {
                 self.active.remove(&key);
             }
         }
-        None
     }
 }
 
@@ -80,16 +88,19 @@ impl<K: Hash + Eq + Copy + Send + 'static, J: Send + 'static> Pool<K, J> {
 
     /// Hands a job to an idle thread or to a new one. When `most` threads work for `key` already,
     /// it waits for the first of them to be done, which then goes on with it without having slept.
+    /// So it does, for a few jobs, when [`ENOUGH`] threads work for a key whose jobs are `quick`:
+    /// waking another thread would take longer than waiting for one of them.
     ///
     /// Errors: the system gave no thread; the job comes back.
-    pub fn run(&self, key: K, most: usize, job: J) -> Result<(), (J, std::io::Error)> {
+    pub fn run(&self, key: K, most: usize, quick: bool, job: J) -> Result<(), (J, std::io::Error)> {
         let mut state = lock(&self.inner.state);
-        let active = state.active.entry(key).or_default();
-        if *active >= most {
+        let active = state.active.get(&key).copied().unwrap_or(0);
+        let ahead = state.ahead.get(&key).map_or(0, VecDeque::len);
+        if active >= most || (quick && active >= ENOUGH && ahead < 2 * active) {
             state.ahead.entry(key).or_default().push_back(job);
             return Ok(());
         }
-        *active += 1;
+        state.active.insert(key, active + 1);
         if let Some(slot) = state.idle.pop() {
             *lock(&slot.job) = Some((key, job));
             drop(state);
@@ -120,7 +131,7 @@ impl<K: Hash + Eq + Copy + Send + 'static, J: Send + 'static> Pool<K, J> {
                 Ok(())
             }
             Err(err) => {
-                state.follow_up(key);
+                state.one_less(key);
                 let job = lock(&slot.job).take();
                 job.map_or(Ok(()), |(_, job)| Err((job, err)))
             }
@@ -216,7 +227,7 @@ mod tests {
         let gates: Vec<_> = (0..3)
             .map(|_| {
                 let (open, gate) = mpsc::channel();
-                assert!(pool.run(1, 8, gate).is_ok());
+                assert!(pool.run(1, 8, false, gate).is_ok());
                 open
             })
             .collect();
@@ -230,7 +241,7 @@ mod tests {
             std::thread::yield_now();
         }
         let (open, gate) = mpsc::channel();
-        assert!(pool.run(1, 8, gate).is_ok());
+        assert!(pool.run(1, 8, false, gate).is_ok());
         open.send(()).unwrap();
         seen.recv_timeout(LIMIT).unwrap();
         assert_eq!(pool.threads(), 3, "no fourth thread");
@@ -246,7 +257,7 @@ mod tests {
         });
         let start = |key: u8, n| {
             let (open, gate) = mpsc::channel();
-            assert!(pool.run(key, 1, (n, gate)).is_ok());
+            assert!(pool.run(key, 1, false, (n, gate)).is_ok());
             open
         };
         let (first, second, other) = (start(1, 1), start(1, 2), start(2, 3));

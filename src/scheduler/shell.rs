@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::breaker::Pause;
-use super::core::{Command, Event, LONGEST_SLEEP, Limits, REFILL_ROWS, State};
+use super::core::{Command, Event, LONGEST_SLEEP, Limits, State};
 use super::lane::Task;
 use super::pool::Pool;
 use super::worker::{Deliver, Worker};
@@ -221,8 +221,9 @@ impl Shell {
         let now = self.time.now();
         let mut commands = Vec::new();
         for id in self.store.directory().endpoint_ids()? {
-            if let Some(first) = self.store.queue_first(id)? {
-                let endpoint = self.store.directory().endpoint(id)?;
+            let endpoint = self.store.directory().endpoint(id)?;
+            let ordered = endpoint.as_ref().is_some_and(|e| e.ordered);
+            if let Some(first) = self.store.queue_first(id, ordered)? {
                 self.state.step(now, Event::Endpoint(id, endpoint, Some(first)), &mut commands);
             }
         }
@@ -248,12 +249,12 @@ impl Shell {
     fn execute(&mut self, now: Timestamp, command: Command, more: &mut Vec<Command>) -> Result<()> {
         match command {
             Command::Run(task, endpoint) => self.start_attempt(task, endpoint),
-            Command::Refill(id) => {
+            Command::Refill(id, rows) => {
                 let none = HashSet::new();
                 let held = self.state.held(id).unwrap_or(&none);
                 let endpoint = self.store.directory().endpoint(id)?;
                 let ordered = endpoint.is_some_and(|e| e.ordered);
-                let loaded = self.store.queue_head(id, now, held, ordered, REFILL_ROWS)?;
+                let loaded = self.store.queue_head(id, now, held, ordered, rows)?;
                 self.state.step(now, Event::Loaded(id, loaded), more);
             }
             Command::Record(result) => {
@@ -269,7 +270,9 @@ impl Shell {
             Command::Look(id) => {
                 let endpoint = self.store.directory().endpoint(id)?;
                 let first = match &endpoint {
-                    Some(endpoint) if endpoint.is_active() => self.store.queue_first(id)?,
+                    Some(endpoint) if endpoint.is_active() => {
+                        self.store.queue_first(id, endpoint.ordered)?
+                    }
                     _ => None,
                 };
                 self.state.step(now, Event::Endpoint(id, endpoint, first), more);
@@ -293,7 +296,8 @@ impl Shell {
     /// Hands an attempt to a thread. When the system has no thread for it, it is made to look like
     /// a failure of ours: it is tried again by the schedule.
     fn start_attempt(&self, task: Task, endpoint: SharedEndpoint) {
-        let started = self.pool.run(endpoint.id, self.per_endpoint, (task, endpoint));
+        let (id, quick) = (endpoint.id, task.quick);
+        let started = self.pool.run(id, self.per_endpoint, quick, (task, endpoint));
         let Err(((task, endpoint), err)) = started else { return };
         tracing::error!(%err, "no thread for an attempt");
         let failure = crate::model::outcome::Failure::Internal { detail: err.to_string() };

@@ -95,34 +95,41 @@ impl Worker {
                     now: started_at,
                 });
                 if !outcome.is_success() {
+                    tell_refused(&endpoint, &outcome);
                     schedule = self.own_schedule(&endpoint, &message);
                     jitter = chance();
                 }
                 Some(outcome)
             }
             Ok(None) => None,
-            Err(failure) => {
-                jitter = chance();
+            Err((failure, last)) => {
+                (schedule, jitter) = (last, chance());
                 Some(Outcome::failed(failure, std::time::Duration::ZERO))
             }
         };
         Finished { task, endpoint, outcome, started_at, schedule, chance: jitter }
     }
 
-    /// What is to be sent; `None` when the message is gone.
-    fn content(&self, task: &Task, endpoint: &SharedEndpoint) -> Result<Option<Content>, Failure> {
+    /// What is to be sent; `None` when the message is gone. With a failure comes the schedule that
+    /// follows from it: a payload that was removed will not come back.
+    fn content(
+        &self,
+        task: &Task,
+        endpoint: &SharedEndpoint,
+    ) -> Result<Option<Content>, (Failure, Option<RetrySchedule>)> {
         if let Some(content) = &task.content {
             return Ok(Some(content.clone()));
         }
         match self.store.message(endpoint.app, task.row.key.message) {
             Ok(Some((message, Payload::Here(payload)))) => Ok(Some((Arc::new(message), payload))),
             Ok(Some((_, Payload::Gone))) => {
-                Err(Failure::Internal { detail: "the payload was removed".to_owned() })
+                let failure = Failure::Internal { detail: "the payload was removed".to_owned() };
+                Err((failure, Some(RetrySchedule(Vec::new()))))
             }
             Ok(None) => Ok(None),
             Err(err) => {
                 tracing::error!(%err, message = %task.row.key.message, "cannot read a message");
-                Err(Failure::Internal { detail: err.to_string() })
+                Err((Failure::Internal { detail: err.to_string() }, None))
             }
         }
     }
@@ -132,6 +139,14 @@ impl Worker {
         let tenant = directory.tenant(endpoint.app).ok()??;
         let event_type = directory.event_type(tenant.app.org, &message.event_type).ok()??;
         event_type.retry_schedule.clone().map(RetrySchedule)
+    }
+}
+
+/// An address that the guard refused is for the operator to know: the owner of the endpoint is not
+/// told what a name led to.
+fn tell_refused(endpoint: &SharedEndpoint, outcome: &Outcome) {
+    if let Some(failure @ Failure::AddressRefused { .. }) = &outcome.failure {
+        tracing::warn!(endpoint = %endpoint.id, app = %endpoint.app, "not delivered: {failure}");
     }
 }
 

@@ -6,6 +6,8 @@
 //! `POSTHASTE_STEPS` make the run longer.
 
 mod ledger;
+mod leftovers;
+mod lives;
 mod receiver;
 mod scenarios;
 mod steps;
@@ -31,12 +33,12 @@ impl Dice {
     }
 
     /// A number below `end`.
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % (end.max(1) as u64)).unwrap()
     }
 
     /// True once in `n` times.
-    fn one_in(&mut self, n: usize) -> bool {
+    pub(crate) fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 }
@@ -48,6 +50,7 @@ fn setting(name: &str, default: u64) -> u64 {
 /// Runs one seed; the error says what was broken, and at which step.
 fn run(seed: u64, steps: u64) -> Result<(), String> {
     let mut world = world::World::new(seed);
+    world.lags = world.dice.one_in(2);
     for step in 0..steps {
         steps::step(&mut world).map_err(|err| format!("step {step}: {err}"))?;
         if step % 25 == 24 {
@@ -61,7 +64,7 @@ fn run(seed: u64, steps: u64) -> Result<(), String> {
 fn seeds() {
     let first = setting("POSTHASTE_SEED", 1);
     let count =
-        if std::env::var("POSTHASTE_SEED").is_ok() { 1 } else { setting("POSTHASTE_SEEDS", 60) };
+        if std::env::var("POSTHASTE_SEED").is_ok() { 1 } else { setting("POSTHASTE_SEEDS", 100) };
     let steps = setting("POSTHASTE_STEPS", 200);
     for seed in first..first + count {
         if let Err(err) = run(seed, steps) {

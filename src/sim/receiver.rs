@@ -12,6 +12,8 @@ pub(super) enum Manner {
     Well,
     /// Answers 500 every other time or so.
     Moody,
+    /// Answers 500 so many times, then takes everything.
+    Fails(u8),
     /// Answers 500.
     Broken,
     /// Never answers.
@@ -28,10 +30,11 @@ impl Manner {
     pub(super) fn any(dice: &mut Dice) -> Self {
         match dice.below(12) {
             0..=4 => Self::Well,
-            5 | 6 => Self::Moody,
+            5 => Self::Moody,
+            6 => Self::Fails(u8::try_from(dice.below(12)).unwrap()),
             7 => Self::Broken,
             8 => Self::Silent,
-            9 => Self::Busy(7),
+            9 => Self::Busy([7, 4000, 200_000][dice.below(3)]),
             10 => Self::Unknown,
             _ if dice.one_in(6) => Self::Gone,
             _ => Self::Well,
@@ -39,12 +42,16 @@ impl Manner {
     }
 
     /// What comes of an attempt.
-    pub(super) fn answer(self, dice: &mut Dice) -> Outcome {
+    pub(super) fn answer(&mut self, dice: &mut Dice) -> Outcome {
         let failed = |failure| Outcome::failed(failure, Duration::from_millis(5));
         let status = |code| Outcome { status: Some(code), ..failed(Failure::Status(code)) };
         match self {
             Self::Moody if dice.one_in(2) => status(500),
-            Self::Well | Self::Moody => Outcome {
+            Self::Fails(left) if *left > 0 => {
+                *left -= 1;
+                status(500)
+            }
+            Self::Well | Self::Moody | Self::Fails(_) => Outcome {
                 status: Some(204),
                 body: Vec::new(),
                 retry_after: None,
@@ -54,10 +61,15 @@ impl Manner {
             Self::Broken => Outcome { body: vec![b'x'; dice.below(16_384)], ..status(500) },
             Self::Silent => failed(Failure::Timeout { phase: Phase::Headers }),
             Self::Busy(seconds) => {
-                Outcome { retry_after: Some(Duration::from_secs(seconds)), ..status(503) }
+                Outcome { retry_after: Some(Duration::from_secs(*seconds)), ..status(503) }
             }
             Self::Gone => status(410),
             Self::Unknown => failed(Failure::Dns { detail: "no such name".to_owned() }),
         }
     }
+}
+
+/// What comes of an attempt while our own network is gone.
+pub(super) fn no_network() -> Outcome {
+    Outcome::failed(Failure::NetworkUnreachable, Duration::from_millis(1))
 }

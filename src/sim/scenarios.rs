@@ -3,25 +3,38 @@
 use std::time::Duration;
 
 use super::receiver::Manner;
-use super::steps::{accept_one, add_endpoint, make_application};
+use super::steps::{accept_one, add_endpoint, enable, make_application, new_message};
 use super::world::World;
+use crate::model::delivery::State;
 use crate::model::endpoint::DisabledReason;
 use crate::model::id::EndpointId;
+use crate::model::message::NewMessage;
 
 const HOUR: u64 = 3600;
 
 /// A world with one application and one endpoint.
 fn small_world(ordered: bool, manner: Manner) -> (World, EndpointId) {
     let mut world = World::new(7);
-    make_application(&mut world);
-    let endpoint = add_endpoint(&world, world.apps[0], ordered, None);
-    world.manners.insert(endpoint, manner);
+    make_application(&mut world).unwrap();
+    let endpoint = endpoint(&mut world, ordered, manner);
     (world, endpoint)
+}
+
+/// One more endpoint of the first application.
+fn endpoint(world: &mut World, ordered: bool, manner: Manner) -> EndpointId {
+    let known: Vec<_> = world.manners.keys().copied().collect();
+    let app = world.apps[0];
+    add_endpoint(world, app, ordered, None, manner).unwrap();
+    *world.manners.keys().find(|id| !known.contains(id)).unwrap()
 }
 
 /// Lets everything that is due happen for so long.
 fn live(world: &mut World, hours: u64) {
-    let end = world.now().plus(Duration::from_secs(hours * HOUR));
+    live_seconds(world, hours * HOUR);
+}
+
+fn live_seconds(world: &mut World, seconds: u64) {
+    let end = world.now().plus(Duration::from_secs(seconds));
     loop {
         world.settle().unwrap();
         if !world.flights.is_empty() {
@@ -45,7 +58,7 @@ fn live(world: &mut World, hours: u64) {
 fn accept(world: &mut World, count: usize) {
     for n in 0..count {
         let app = world.apps[0];
-        accept_one(world, app, n.to_string().into_bytes(), None, None);
+        accept_one(world, app, new_message(n.to_string().into_bytes())).unwrap();
         world.pass(Duration::from_millis(5));
         world.settle().unwrap();
     }
@@ -77,9 +90,7 @@ fn a_receiver_down_for_six_days_is_disabled_and_nothing_is_dropped() {
     assert_eq!(endpoint.disabled, Some(DisabledReason::Failing));
     assert!(world.store.queue_length() >= 45, "{} wait", world.store.queue_length());
     world.manners.insert(id, Manner::Well);
-    let mut enabled = crate::model::endpoint::Endpoint::clone(&endpoint);
-    enabled.disabled = None;
-    world.store.write_and_wait(move |writer| writer.put_endpoint(enabled)).unwrap();
+    enable(&mut world, id).unwrap();
     live(&mut world, 24);
     assert_eq!(world.store.queue_length(), 0);
     world.check_store().unwrap();
@@ -87,14 +98,77 @@ fn a_receiver_down_for_six_days_is_disabled_and_nothing_is_dropped() {
 
 #[test]
 fn our_own_network_gone_for_two_hours_counts_against_nobody() {
-    let (mut world, first) = small_world(false, Manner::Unknown);
-    let second = add_endpoint(&world, world.apps[0], false, None);
-    world.manners.insert(second, Manner::Unknown);
-    accept(&mut world, 500);
+    let (mut world, _) = small_world(false, Manner::Well);
+    let ordered = endpoint(&mut world, true, Manner::Well);
+    world.is_cut_off = true;
+    accept(&mut world, 5000);
+    assert_eq!(world.store.queue_length(), 10_000);
     live(&mut world, 2);
     assert_eq!(world.counted, 0, "no attempt is counted");
-    world.manners.insert(first, Manner::Well);
-    world.manners.insert(second, Manner::Well);
+    assert!(world.ledger.ended.is_empty());
+    world.is_cut_off = false;
     live(&mut world, 1);
-    assert_eq!(world.ledger.succeeded.len(), 1000);
+    assert_eq!(world.ledger.succeeded.len(), 10_000);
+    assert!(world.ledger.succeeded.iter().any(|(_, endpoint)| *endpoint == ordered));
+    world.check_store().unwrap();
+}
+
+#[test]
+fn one_dead_name_on_a_quiet_day_holds_nobody_else() {
+    let (mut world, _) = small_world(false, Manner::Unknown);
+    let well = endpoint(&mut world, false, Manner::Well);
+    for _ in 0..30 {
+        accept(&mut world, 1);
+        while !world.flights.is_empty() {
+            world.land(0).unwrap();
+            world.settle().unwrap();
+        }
+        let message = *world.ledger.promised.keys().next_back().unwrap();
+        assert!(world.ledger.succeeded.contains(&(message, well)), "{message} waits");
+        live_seconds(&mut world, 95);
+    }
+}
+
+#[test]
+fn what_takes_the_place_of_a_cancelled_delivery_is_not_mistaken_for_it() {
+    let (mut world, endpoint) = small_world(false, Manner::Broken);
+    let app = world.apps[0];
+    accept_one(&mut world, app, new_message(b"one".to_vec())).unwrap();
+    world.settle().unwrap();
+    let id = *world.ledger.promised.keys().next().unwrap();
+    let (message, _) = world.store.message(app, id).unwrap().unwrap();
+    let both = move |writer: &mut crate::store::Writer<'_>| {
+        writer.cancel(&message, endpoint)?;
+        writer.resend(app, id, endpoint)
+    };
+    world.store.write_and_wait(both).unwrap();
+    world.settle().unwrap();
+    assert_eq!(world.flights.len(), 1, "the first attempt is still under way");
+    world.land(0).unwrap();
+    world.settle().unwrap();
+    let stands = world.store.delivery(id, endpoint).unwrap().unwrap();
+    assert_eq!(stands.state, State::Cancelled);
+    assert_eq!(world.flights.len(), 1, "the resend had to wait for its place");
+    world.manners.insert(endpoint, Manner::Well);
+    live(&mut world, 1);
+    assert_eq!(world.store.delivery(id, endpoint).unwrap().unwrap().state, State::Succeeded);
+}
+
+#[test]
+fn payloads_that_were_removed_are_not_held_against_the_receiver() {
+    let (mut world, endpoint) = small_world(false, Manner::Well);
+    let at = world.now().plus(Duration::from_secs(60));
+    let app = world.apps[0];
+    for _ in 0..20 {
+        let new = NewMessage { deliver_at: Some(at), ..new_message(b"gone soon".to_vec()) };
+        accept_one(&mut world, app, new).unwrap();
+        let id = *world.ledger.promised.keys().next_back().unwrap();
+        world.store.write_and_wait(move |writer| writer.expunge_payload(app, id)).unwrap();
+    }
+    live(&mut world, 1);
+    assert_eq!(world.ledger.ended.len(), 20, "one attempt each");
+    assert!(world.ledger.succeeded.is_empty());
+    accept(&mut world, 1);
+    assert_eq!(world.flights.len(), 1, "the endpoint is not paused");
+    assert!(!world.paused.contains(&endpoint));
 }

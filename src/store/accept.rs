@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::{Error, Result};
 use super::events::Accepted;
 use super::records::{MessageRecord, QueueRecord};
-use super::trees::Tree;
+use super::trees::{ROW_BYTES, Tree};
 use super::writer::Writer;
 use super::{codec, keys};
 use crate::model::clock::Timestamp;
@@ -15,13 +15,13 @@ use crate::model::endpoint::SharedEndpoint;
 use crate::model::id::{AppId, EndpointId, ID_BYTES, MessageId};
 use crate::model::message::{Message, NewMessage};
 
-/// Bytes of payload that stand in the message's own row, and of one chunk of a larger one.
-/// Values up to 12 KiB never made sled spill a page into a file of its own (measured).
-pub(super) const CHUNK_BYTES: usize = 8 * 1024;
-/// Endpoints in a message's header; more go into rows of their own.
-pub(super) const HEADER_ENDPOINTS: usize = 256;
-/// Endpoints in one of those rows: 8 KiB of ids.
-pub(super) const ENDPOINTS_PER_ROW: usize = CHUNK_BYTES / ID_BYTES;
+/// Bytes of one chunk of a payload, or of a response, that does not fit into its own row.
+pub(super) const CHUNK_BYTES: usize = ROW_BYTES;
+/// Endpoints in a message's header; more go into rows of their own. So many leave a header well
+/// below [`ROW_BYTES`], whatever else is in it.
+pub(super) const HEADER_ENDPOINTS: usize = 64;
+/// Endpoints in one of those rows.
+pub(super) const ENDPOINTS_PER_ROW: usize = ROW_BYTES / ID_BYTES;
 
 impl Writer<'_> {
     /// Accepts a message for `app`: matches it, gives it an id, and stages it with every delivery
@@ -113,8 +113,12 @@ impl Writer<'_> {
     }
 
     fn put_message(&mut self, message: &Message, payload: &[u8]) {
-        let inline = payload.len() <= CHUNK_BYTES;
-        if !inline {
+        let mut row = codec::encode(&message_record(message, 0));
+        if row.len() + payload.len() <= ROW_BYTES {
+            row.extend_from_slice(payload);
+        } else {
+            let elsewhere = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+            row = codec::encode(&message_record(message, elsewhere));
             for (n, chunk) in (0u16..).zip(payload.chunks(CHUNK_BYTES)) {
                 self.put(Tree::Payloads, &keys::chunk(&message.id.0, n), chunk);
             }
@@ -129,11 +133,7 @@ impl Writer<'_> {
             let key = keys::timed(message.payload_expires_at, message.app, message.id);
             self.put(Tree::PayloadExpiry, &key, &[]);
         }
-        let elsewhere = if inline { 0 } else { u32::try_from(payload.len()).unwrap_or(u32::MAX) };
-        let record = message_record(message, elsewhere);
-        let tail = if inline { payload } else { &[] };
-        let key = keys::message(message.app, message.id);
-        self.put(Tree::Messages, &key, codec::encode_with_tail(&record, tail));
+        self.put(Tree::Messages, &keys::message(message.app, message.id), row);
     }
 
     fn schedule(
@@ -195,6 +195,12 @@ impl Writer<'_> {
     fn set_last_in_queue(&self, endpoint: EndpointId, last: (Timestamp, MessageId)) {
         let mut known = self.shared().last_in_queue.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(endpoint, last);
+    }
+
+    /// The endpoint is no longer an ordered one: its last place means nothing any more.
+    pub(super) fn forget_last_in_queue(&self, endpoint: EndpointId) {
+        let mut known = self.shared().last_in_queue.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(&endpoint);
     }
 
     /// Stages a queue row.

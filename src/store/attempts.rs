@@ -5,7 +5,7 @@ use super::accept::CHUNK_BYTES;
 use super::error::{Error, Result};
 use super::events::Recorded;
 use super::records::{AttemptRecord, DeliveryRecord, QueueRecord};
-use super::trees::Tree;
+use super::trees::{ROW_BYTES, Tree};
 use super::writer::Writer;
 use super::{codec, keys, records};
 use crate::model::attempt::Attempt;
@@ -47,12 +47,24 @@ impl Writer<'_> {
     /// Records an attempt.
     ///
     /// If its queue row is gone (the endpoint was deleted, the delivery cancelled) the attempt is
-    /// kept for people to see, and the delivery is left as it is.
-    pub fn record(&mut self, result: &AttemptResult) -> Result<AttemptId> {
-        let attempt = self.put_attempt(result);
+    /// kept for people to see, and the delivery is left as it is. If its message is gone nothing is
+    /// kept: nothing would ever remove it.
+    pub fn record(&mut self, result: &AttemptResult) -> Result<Option<AttemptId>> {
         let key = result.row.key;
-        let still_queued = self.get(Tree::Queue, &keys::queue(&key))?.is_some();
-        let mut next = None;
+        // After a cancellation a resend or a recovery may have taken its place.
+        let found = self.queue_row(&key)?;
+        let still_queued = found == Some(result.row);
+        // A scheduled row goes with its message, so it is only asked where it can make a difference.
+        let may_be_gone = !still_queued || result.row.trigger == Trigger::Manual;
+        if may_be_gone
+            && self.get(Tree::Messages, &keys::message(result.app, key.message))?.is_none()
+        {
+            self.drop_queue_row(&key);
+            self.note_health(result)?;
+            return Ok(None);
+        }
+        let attempt = self.put_attempt(result);
+        let mut next = found.map(|row| row.not_before);
         if still_queued {
             next = self.move_on(result, attempt)?;
         } else {
@@ -60,7 +72,18 @@ impl Writer<'_> {
         }
         self.note_health(result)?;
         self.events().recorded.push(Recorded { key, next });
-        Ok(attempt)
+        Ok(Some(attempt))
+    }
+
+    /// What stands at a place in a queue.
+    fn queue_row(&self, key: &QueueKey) -> Result<Option<QueueRow>> {
+        match self.get(Tree::Queue, &keys::queue(key))? {
+            Some(row) => {
+                let record: QueueRecord = records::read(Tree::Queue, &row)?;
+                record.into_domain(*key).map(Some)
+            }
+            None => Ok(None),
+        }
     }
 
     fn put_attempt(&mut self, result: &AttemptResult) -> AttemptId {
@@ -92,28 +115,27 @@ impl Writer<'_> {
 
     /// Writes an attempt's row, and its response behind it or in chunks.
     pub(super) fn write_attempt(&mut self, attempt: &Attempt, response: &[u8]) {
-        let inline = response.len() <= CHUNK_BYTES;
-        let elsewhere = if inline { 0 } else { u32::try_from(response.len()).unwrap_or(u32::MAX) };
-        if !inline {
+        let mut row = codec::encode(&AttemptRecord::of(attempt, 0));
+        if row.len() + response.len() <= ROW_BYTES {
+            row.extend_from_slice(response);
+        } else {
+            let elsewhere = u32::try_from(response.len()).unwrap_or(u32::MAX);
+            row = codec::encode(&AttemptRecord::of(attempt, elsewhere));
             for (n, chunk) in (0u16..).zip(response.chunks(CHUNK_BYTES)) {
                 self.put(Tree::Responses, &keys::chunk(&attempt.id.0, n), chunk);
             }
         }
-        let record = AttemptRecord::of(attempt, elsewhere);
-        let tail = if inline { response } else { &[] };
-        let key = keys::attempt(attempt.endpoint, attempt.id);
-        self.put(Tree::Attempts, &key, codec::encode_with_tail(&record, tail));
+        self.put(Tree::Attempts, &keys::attempt(attempt.endpoint, attempt.id), row);
     }
 
     /// The delivery's new state, and the queue row for its next try.
     fn move_on(&mut self, result: &AttemptResult, attempt: AttemptId) -> Result<Option<Timestamp>> {
         let key = result.row.key;
         let manual = result.row.trigger == Trigger::Manual;
-        let mut delivery = self.delivery(key.message, key.endpoint)?.unwrap_or_else(|| {
-            let scheduled = (!manual).then_some(key.due);
-            let untried = Delivery::untried(key.message, key.endpoint, self.now());
-            Delivery { next_due: scheduled, queued_due: scheduled, ..untried }
-        });
+        let mut delivery = match self.delivery(key.message, key.endpoint)? {
+            Some(delivery) => delivery,
+            None => self.first_state(result)?,
+        };
         match delivery.first_attempt {
             None => delivery.first_attempt = Some(attempt),
             Some(_) => self.index_attempt(&key, attempt),
@@ -150,6 +172,22 @@ impl Writer<'_> {
         }
         self.put_delivery(&delivery);
         Ok(next)
+    }
+
+    /// A delivery whose first attempt is being recorded.
+    fn first_state(&self, result: &AttemptResult) -> Result<Delivery> {
+        let key = result.row.key;
+        let mut delivery = Delivery::untried(key.message, key.endpoint, self.now());
+        if result.row.trigger == Trigger::Scheduled {
+            delivery.next_due = Some(key.due);
+            delivery.queued_due = Some(key.due);
+        } else if result.verdict != Verdict::Hold
+            && self.scheduled_key(result.app, key.message, key.endpoint)?.is_none()
+        {
+            // Sent by hand to an endpoint it was never scheduled for: nothing more will come.
+            delivery.end(State::Exhausted);
+        }
+        Ok(delivery)
     }
 
     fn requeue(
@@ -239,7 +277,8 @@ impl Writer<'_> {
     /// 410. Pending deliveries stay: they are sent if a person enables it again.
     fn note_health(&mut self, result: &AttemptResult) -> Result<()> {
         let id = result.row.key.endpoint;
-        if !result.blames_endpoint {
+        let is_there = || Ok::<_, Error>(self.shared().directory.endpoint(id)?.is_some());
+        if !result.blames_endpoint || (result.verdict != Verdict::Succeeded && !is_there()?) {
             return Ok(());
         }
         if result.verdict == Verdict::Succeeded {

@@ -157,6 +157,11 @@ impl Store {
             }
             let id = crate::model::id::AttemptId(attempt);
             let found = record.into_domain(EndpointId(endpoint), id, Vec::new())?;
+            if let Some(endpoint) = self.directory().endpoint(found.endpoint)?
+                && !self.has(Tree::Messages, &keys::message(endpoint.app, found.message))?
+            {
+                report.fault(format!("attempt {id} has no message: nothing would remove it"));
+            }
             let index = keys::attempt_of_message(found.message, id);
             let is_first = self
                 .delivery(found.message, found.endpoint)?
@@ -190,6 +195,14 @@ impl Store {
                 return Ok(());
             }
             report.fault("event_ids: a row leads to no message".to_owned());
+            Ok(())
+        })?;
+        self.scan(Tree::EndpointHealth, report, |key, _, report| {
+            let id: Option<[u8; 20]> = key.try_into().ok();
+            if id.is_none_or(|id| !matches!(self.directory().endpoint(EndpointId(id)), Ok(Some(_))))
+            {
+                report.fault("endpoint_health: a row leads to no endpoint".to_owned());
+            }
             Ok(())
         })
     }

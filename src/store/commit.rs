@@ -1,7 +1,7 @@
 //! The commit thread: the only writer.
 //!
 //! Whoever wants something written sends a piece of work. The thread takes up to
-//! [`GROUP_JOBS`] of them, lets each stage its rows through a [`Writer`], writes all rows in one
+//! [`GROUP_JOBS`] of them ([`GROUP_URGENT`] that somebody waits for), lets each stage its rows through a [`Writer`], writes all rows in one
 //! transaction over the trees, makes it last, and only then answers all. Because nobody else
 //! writes, what a piece of work reads cannot change under it: uniqueness, idempotency keys and
 //! preconditions need no lock.
@@ -9,6 +9,7 @@
 //! An error of the disk here stops the process: what is on disk is no longer known, and going on
 //! would break the promise.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
@@ -19,12 +20,14 @@ use super::events::Events;
 use super::writer::{Group, Writer};
 use super::{Shared, StoreEvents};
 
-/// Pieces of work in one group. From 128 on sled's memory runs away (measured).
-pub const GROUP_JOBS: usize = 64;
+/// Pieces of work in one group that somebody waits for: messages, mostly.
+pub const GROUP_URGENT: usize = 64;
+/// Pieces of work in one group. With 512 KiB segments memory stays flat (measured).
+pub const GROUP_JOBS: usize = 256;
 /// Bytes of rows after which a group takes no more work.
 pub const GROUP_BYTES: usize = 512 * 1024;
 /// Rows after which a group takes no more work.
-pub const GROUP_ROWS: usize = 1024;
+pub const GROUP_ROWS: usize = 2048;
 /// Writes that may wait for the commit thread; one more is refused with [`Error::Busy`].
 pub const WAITING_WRITES: usize = 8192;
 /// A group of so many jobs means that the daemon is busy.
@@ -80,11 +83,13 @@ impl Committer {
         Self { shared, answers, events }
     }
 
-    /// Stages, writes, makes last, answers, tells. Returns only when all of it is done.
-    pub(super) fn run_group(&mut self, jobs: impl IntoIterator<Item = Job>) -> Result<()> {
+    /// Stages as much of `jobs` as fits into a group, writes it, makes it last, answers, tells.
+    /// Returns only when all of that is done; what did not fit is left.
+    pub(super) fn run_group(&mut self, jobs: &mut VecDeque<Job>) -> Result<()> {
         let mut group = Group::new(&self.shared);
-        let mut answers = Vec::with_capacity(GROUP_JOBS);
-        for job in jobs {
+        let mut answers = Vec::with_capacity(jobs.len().min(GROUP_JOBS));
+        while group.bytes() < GROUP_BYTES && group.rows() < GROUP_ROWS {
+            let Some(job) = jobs.pop_front() else { break };
             let mut writer = Writer::new(&mut group);
             let answer = (job.work)(&mut writer);
             writer.finish();
@@ -107,6 +112,8 @@ impl Committer {
         }
         rows.apply(&self.shared.trees)?;
         #[cfg(test)]
+        super::planted::before_flush();
+        #[cfg(test)]
         if super::planted::is(super::planted::Bug::AnswerBeforeFlush) {
             return Ok(events);
         }
@@ -117,10 +124,12 @@ impl Committer {
     /// Works off what comes in until every sender is gone.
     pub(super) fn run(mut self, jobs: &Receiver<Job>, waiting: &AtomicUsize) -> Result<()> {
         let mut is_busy = false;
-        while let Some((group, urgent)) = next_group(jobs, is_busy) {
+        while let Some((mut group, urgent)) = next_group(jobs, is_busy) {
             waiting.fetch_sub(urgent, Ordering::Relaxed);
             is_busy = group.len() >= BUSY_JOBS;
-            self.run_group(group)?;
+            while !group.is_empty() {
+                self.run_group(&mut group)?;
+            }
         }
         Ok(())
     }
@@ -129,16 +138,16 @@ impl Committer {
 /// Takes what waits, up to [`GROUP_JOBS`]. While it `is_busy`, more is on its way: waiting a moment
 /// for it costs nobody a core and spares a flush. A group of nothing but lazy work waits for company,
 /// [`LAZY_WAIT`] at the most. `None` when every sender is gone.
-fn next_group(jobs: &Receiver<Job>, is_busy: bool) -> Option<(Vec<Job>, usize)> {
+fn next_group(jobs: &Receiver<Job>, is_busy: bool) -> Option<(VecDeque<Job>, usize)> {
     let first = jobs.recv().ok()?;
     if is_busy {
         std::thread::sleep(GATHER);
     }
     let mut urgent = usize::from(!first.lazy);
-    let mut group = Vec::with_capacity(GROUP_JOBS);
-    group.push(first);
+    let mut group = VecDeque::with_capacity(GROUP_URGENT);
+    group.push_back(first);
     let deadline = Instant::now() + LAZY_WAIT;
-    while group.len() < GROUP_JOBS {
+    while group.len() < GROUP_JOBS && urgent < GROUP_URGENT {
         let next = if urgent > 0 {
             jobs.try_recv().map_err(|err| match err {
                 TryRecvError::Empty => RecvTimeoutError::Timeout,
@@ -149,7 +158,7 @@ fn next_group(jobs: &Receiver<Job>, is_busy: bool) -> Option<(Vec<Job>, usize)> 
         };
         let Ok(job) = next else { break };
         urgent += usize::from(!job.lazy);
-        group.push(job);
+        group.push_back(job);
     }
     Some((group, urgent))
 }
@@ -163,17 +172,29 @@ pub(super) enum Queue {
         /// Writes somebody waits for.
         waiting: Arc<AtomicUsize>,
     },
-    /// The simulator's way: every piece of work is a group of its own, done on the spot.
-    Inline(std::sync::Mutex<Committer>),
+    /// The simulator's way: done on the spot, every piece of work a group of its own unless the
+    /// simulator gathers some.
+    Inline(std::sync::Mutex<Inline>),
+}
+
+/// See [`Queue::Inline`].
+pub(super) struct Inline {
+    pub(super) committer: Committer,
+    /// What waits to be done as one group; `None` = nothing waits for anything.
+    pub(super) gathered: Option<Vec<Job>>,
 }
 
 impl Queue {
     /// Hands work in. When it is refused the job, and with it the reply, is dropped unanswered.
     pub(super) fn push(&self, job: Job) -> Result<()> {
         match self {
-            Self::Inline(committer) => {
-                let mut committer = committer.lock().map_err(|_| Error::Closing)?;
-                committer.run_group([job])
+            Self::Inline(inline) => {
+                let mut inline = inline.lock().map_err(|_| Error::Closing)?;
+                if let Some(gathered) = &mut inline.gathered {
+                    gathered.push(job);
+                    return Ok(());
+                }
+                inline.committer.run_group(&mut VecDeque::from([job]))
             }
             Self::Thread { sender, waiting } => {
                 let sender = sender.read().map_err(|_| Error::Closing)?;
@@ -185,6 +206,26 @@ impl Queue {
                 sender.send(job).map_err(|_| Error::Closing)
             }
         }
+    }
+
+    /// From now on work waits, to be done as one group by [`Queue::do_gathered`].
+    #[cfg(test)]
+    pub(super) fn gather(&self) {
+        if let Self::Inline(inline) = self {
+            inline.lock().unwrap().gathered = Some(Vec::new());
+        }
+    }
+
+    /// Does what was gathered, as one group.
+    #[cfg(test)]
+    pub(super) fn do_gathered(&self) -> Result<()> {
+        let Self::Inline(inline) = self else { return Ok(()) };
+        let mut inline = inline.lock().unwrap();
+        let mut jobs = VecDeque::from(inline.gathered.take().unwrap_or_default());
+        while !jobs.is_empty() {
+            inline.committer.run_group(&mut jobs)?;
+        }
+        Ok(())
     }
 
     /// Takes no more work. The commit thread ends once it has done what waits.

@@ -15,18 +15,22 @@ use crate::model::delivery::QueueKey;
 use crate::model::id::{AppId, EndpointId, ID_BYTES, MessageId};
 
 /// Messages one step removes.
-pub const STEP_MESSAGES: usize = 32;
+pub const STEP_MESSAGES: usize = 128;
 /// Queue rows of a deleted endpoint, or answers, one step removes.
-pub const STEP_ROWS: usize = 512;
+pub const STEP_ROWS: usize = 1024;
 
 impl Store {
-    /// One step for one application. `true` when there may be more to remove.
+    /// One step for one application. `true` when there may be more to remove. When the application
+    /// is deleted, all of it goes.
     pub fn expire_messages(&self, app: AppId) -> Result<bool> {
-        let horizon = self.now().minus(self.shared.retention);
+        let horizon = match self.directory().tenant(app)? {
+            Some(_) => self.now().minus(self.shared.retention),
+            None => Timestamp(u64::MAX),
+        };
         let oldest = self.oldest_messages(app, horizon)?;
-        let full = oldest.len() == STEP_MESSAGES;
+        let mut full = oldest.len() == STEP_MESSAGES;
         if !oldest.is_empty() {
-            self.write_and_wait(move |writer| writer.remove_messages(app, &oldest))?;
+            full |= self.write_and_wait(move |writer| writer.remove_messages(app, &oldest))?;
         }
         Ok(full)
     }
@@ -55,16 +59,19 @@ impl Store {
                 _ => break,
             }
         }
-        let full = due.len() == STEP_ROWS;
+        let mut full = due.len() == STEP_ROWS;
         if !due.is_empty() {
-            self.write_and_wait(move |writer| {
+            full |= self.write_and_wait(move |writer| {
                 for (key, app, message) in due {
+                    if writer.is_full() {
+                        return Ok(true);
+                    }
                     writer.remove(Tree::PayloadExpiry, &key);
                     if writer.message(app, message)?.is_some() {
                         writer.expunge_payload(app, message)?;
                     }
                 }
-                Ok(())
+                Ok(false)
             })?;
         }
         Ok(full)
@@ -107,17 +114,36 @@ impl Store {
         Ok(full)
     }
 
-    /// Endpoints that have queue rows but are deleted: what a crash left for the janitor.
+    /// Endpoints that have queue rows but are deleted.
     pub fn orphaned_queues(&self) -> Result<Vec<EndpointId>> {
         let mut found = Vec::new();
-        let tree = self.shared.trees.tree(Tree::Queue);
+        for id in self.first_ids(Tree::Queue)? {
+            if self.directory().endpoint(EndpointId(id))?.is_none() {
+                found.push(EndpointId(id));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Applications that have messages but are deleted.
+    pub fn orphaned_messages(&self) -> Result<Vec<AppId>> {
+        let mut found = Vec::new();
+        for id in self.first_ids(Tree::Messages)? {
+            if self.directory().tenant(AppId(id))?.is_none() {
+                found.push(AppId(id));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The ids that keys of `tree` begin with, each once: one look-up for each.
+    fn first_ids(&self, tree: Tree) -> Result<Vec<[u8; ID_BYTES]>> {
+        let mut found = Vec::new();
         let mut from = Vec::new();
-        while let Some(row) = tree.range(from.clone()..).next() {
+        while let Some(row) = self.shared.trees.tree(tree).range(from..).next() {
             let (key, _) = row?;
             let Some(id) = key.first_chunk::<ID_BYTES>() else { break };
-            if self.directory().endpoint(EndpointId(*id))?.is_none() {
-                found.push(EndpointId(*id));
-            }
+            found.push(*id);
             let Some(next) = keys::after_prefix(id) else { break };
             from = next;
         }
@@ -126,12 +152,16 @@ impl Store {
 }
 
 impl Writer<'_> {
-    /// Removes messages and all that hangs on them, whatever their state.
-    pub(super) fn remove_messages(&mut self, app: AppId, ids: &[MessageId]) -> Result<()> {
+    /// Removes messages and all that hangs on them, whatever their state. `true` when not all of
+    /// them fit into a group: large payloads are many rows.
+    pub(super) fn remove_messages(&mut self, app: AppId, ids: &[MessageId]) -> Result<bool> {
         for id in ids {
+            if self.is_full() {
+                return Ok(true);
+            }
             self.remove_message(app, *id)?;
         }
-        Ok(())
+        Ok(false)
     }
 
     fn remove_message(&mut self, app: AppId, id: MessageId) -> Result<()> {

@@ -164,7 +164,7 @@ impl Store {
         let (queue, thread) = if options.threaded {
             start(committer)?
         } else {
-            (Queue::Inline(Mutex::new(committer)), None)
+            (Queue::Inline(Mutex::new(commit::Inline { committer, gathered: None })), None)
         };
         Ok(Self { shared, queue, thread: Mutex::new(thread) })
     }
@@ -214,6 +214,18 @@ impl Store {
         if let Err(err) = self.queue.push(Job::new(lazy, work, answer)) {
             call(&reply, Err(err));
         }
+    }
+
+    /// From now on writes wait, to be done as one group: the simulator's busy moments.
+    #[cfg(test)]
+    pub(crate) fn gather(&self) {
+        self.queue.gather();
+    }
+
+    /// Does what was gathered.
+    #[cfg(test)]
+    pub(crate) fn do_gathered(&self) -> Result<()> {
+        self.queue.do_gathered()
     }
 
     /// Applications, endpoints and event types.

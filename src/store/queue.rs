@@ -56,9 +56,18 @@ impl Store {
         Ok(found)
     }
 
-    /// When the first row of an endpoint's queue may be tried; `None` when it is empty.
-    pub fn queue_first(&self, endpoint: EndpointId) -> Result<Option<Timestamp>> {
-        Ok(self.queue_head(endpoint, Timestamp(0), &HashSet::new(), true, 0)?.next)
+    /// When an endpoint's queue has to be looked at first; `None` when it is empty.
+    pub fn queue_first(&self, endpoint: EndpointId, ordered: bool) -> Result<Option<Timestamp>> {
+        if ordered {
+            return Ok(self.queue_head(endpoint, Timestamp(0), &HashSet::new(), true, 0)?.next);
+        }
+        // The first row may have kept its place from when the endpoint was an ordered one, and
+        // have to wait longer than those behind it: none of them is due before its place says.
+        let first =
+            self.shared.trees.tree(Tree::Queue).scan_prefix(endpoint.0).next().transpose()?;
+        let key = first.map(|(key, _)| keys::split_queue(&key));
+        let damaged = || Error::corrupt("queue", "a key has the wrong length");
+        key.map(|key| key.map(|key| key.due).ok_or_else(damaged)).transpose()
     }
 
     /// Rows in all queues, by a full scan: for tests and the command line.

@@ -45,6 +45,12 @@ impl Writer<'_> {
         tenant.endpoint(id_or_uid).cloned().ok_or(Error::NotFound("endpoint"))
     }
 
+    /// The endpoint with this id, whatever its application: for the simulator.
+    #[cfg(test)]
+    pub(crate) fn any_endpoint(&self, id: EndpointId) -> Result<Option<Arc<Endpoint>>> {
+        self.shared().directory.endpoint(id)
+    }
+
     /// The event type of `org` with this name, archived or not.
     pub fn event_type(&self, org: OrgId, name: &str) -> Result<Option<Arc<EventType>>> {
         self.shared().directory.event_type(org, name)
@@ -97,9 +103,12 @@ impl Writer<'_> {
         let key = keys::endpoint(endpoint.app, endpoint.id);
         let record = super::codec::encode(&EndpointRecord::of(&endpoint));
         self.put(Tree::Endpoints, &key, record);
-        if endpoint.is_active() {
+        if endpoint.is_active() || endpoint.deleted {
             // Whoever enables it again starts with a clean slate.
             self.forget_failing(endpoint.id);
+        }
+        if endpoint.deleted || !endpoint.ordered {
+            self.forget_last_in_queue(endpoint.id);
         }
         self.events().changed.push(endpoint.id);
         let endpoint = Arc::new(endpoint);

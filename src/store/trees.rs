@@ -69,6 +69,11 @@ pub(super) struct Trees {
 /// Bytes of one of sled's segments. Larger ones let memory run away under big groups (measured).
 const SEGMENT_BYTES: usize = 512 * 1024;
 
+/// Bytes a row may have. A leaf of sled's tree grows to 17 rows, and to 20 when it takes in a
+/// neighbour that rows were removed from; past a quarter of a segment it goes into a file of its
+/// own under `blobs/`, which sled neither syncs nor cleans. So a row is at most a 25th of that.
+pub(super) const ROW_BYTES: usize = SEGMENT_BYTES / 4 / 25 / 1024 * 1024;
+
 /// How often, and how far apart, a locked store is tried again: a second in all.
 const LOCK_TRIES: u32 = 100;
 const LOCK_WAIT: std::time::Duration = std::time::Duration::from_millis(10);
@@ -150,4 +155,42 @@ fn open_error(path: &Path, err: &sled::Error) -> Error {
         return Error::Locked(path.to_path_buf());
     }
     Error::io("opening it", format!("{}: {err}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::Dice;
+
+    /// Files in `blobs/` after so many rows of `bytes` were put and removed in any order.
+    fn blobs(bytes: usize, seed: u64) -> usize {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let trees = Trees::open(&path, 1 << 20, super::super::Sync::Os).unwrap();
+        let tree = trees.tree(Tree::Payloads);
+        let mut dice = Dice::new(seed);
+        for round in 0..40 {
+            for _ in 0..50 {
+                let key = (dice.below(800) as u64).to_be_bytes();
+                if dice.one_in(3) {
+                    tree.remove(key).unwrap();
+                } else {
+                    tree.insert(key, vec![7; bytes]).unwrap();
+                }
+            }
+            if round % 10 == 9 {
+                tree.clear().unwrap();
+            }
+            trees.flush().unwrap();
+        }
+        std::fs::read_dir(path.join("blobs")).unwrap().count()
+    }
+
+    #[test]
+    fn the_largest_rows_stay_in_their_pages_in_whatever_order() {
+        for seed in 1..=3 {
+            assert_eq!(blobs(ROW_BYTES, seed), 0, "seed {seed}");
+        }
+        assert!(blobs(2 * ROW_BYTES, 1) > 0, "rows of twice the size do not: the test can fail");
+    }
 }

@@ -82,6 +82,16 @@ impl<'a> Group<'a> {
         Self { shared, rows: Rows::default(), events: Events::default(), now }
     }
 
+    /// Rows staged so far.
+    pub(super) fn rows(&self) -> usize {
+        self.rows.count
+    }
+
+    /// Bytes of keys and values staged so far.
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.bytes
+    }
+
     pub(super) fn into_parts(self) -> (Rows, Events) {
         (self.rows, self.events)
     }
@@ -201,6 +211,11 @@ impl<'g> Writer<'g> {
         found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         found.truncate(limit);
         Ok(found)
+    }
+
+    /// Whether this work alone has staged as much as a group takes.
+    pub(super) fn is_full(&self) -> bool {
+        self.staged.len() >= super::commit::GROUP_ROWS
     }
 
     /// Forgets what this work staged.

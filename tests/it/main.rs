@@ -8,13 +8,16 @@
     reason = "helpers of tests are tests"
 )]
 
+mod api;
 mod binary;
 mod cli;
 mod hostile;
 mod hostile_receivers;
+#[allow(dead_code, reason = "shared by test files, not all of which use all of it")]
 mod hostile_tools;
 mod limits;
 mod receivers;
+mod ssrf;
 mod tidy;
 
 #[path = "../support/mod.rs"]

@@ -22,7 +22,7 @@ const MODULES: [(&str, &[&str]); 13] = [
     ("delivery", &["model", "signature"]),
     ("scheduler", &["model", "store", "delivery"]),
     ("inbound", &["model", "store", "signature"]),
-    ("api", &["model", "store", "delivery", "scheduler", "inbound"]),
+    ("api", &["model", "store", "delivery", "signature", "scheduler", "inbound"]),
     ("console", &["model", "store", "scheduler", "inbound", "api"]),
     (
         "daemon",

@@ -12,6 +12,7 @@ use crate::api::reply::Reply;
 use crate::api::request::Request;
 use crate::model::endpoint::{Endpoint, LiveSecret};
 use crate::model::limits::OLD_SECRETS;
+use crate::model::secret::SigningKey;
 use crate::store::idempotency::Answer;
 use crate::store::{Error, Writer};
 
@@ -31,8 +32,12 @@ pub(crate) fn get(api: &Api, request: &Request, app: &str, id: &str) -> Result<R
     let (_, endpoint) = find(api, request, app, id)?;
     let current =
         endpoint.secrets.first().ok_or_else(|| ApiError::internal("an endpoint has no secret"))?;
-    let key = current.key.public_text().unwrap_or_else(|| current.key.to_text());
-    Ok(Reply::json(200, &SecretOut { key }))
+    Ok(Reply::json(200, &SecretOut { key: shown(&current.key) }))
+}
+
+/// A key as its owner needs it to verify.
+fn shown(key: &SigningKey) -> String {
+    key.public_text().unwrap_or_else(|| key.to_text())
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,7 +49,8 @@ struct RotateIn {
     grace_period_seconds: Option<u64>,
 }
 
-/// `POST /app/{app}/endpoint/{endpoint}/secret/rotate`
+/// `POST /app/{app}/endpoint/{endpoint}/secret/rotate`. The libraries of version 2 read the new
+/// secret from the answer; the earlier ones, made for a 204, take any 2xx and read nothing.
 pub(crate) async fn rotate(
     api: &Arc<Api>,
     request: &Request,
@@ -73,10 +79,11 @@ pub(crate) async fn rotate(
         if let Some(current) = endpoint.secrets.first_mut() {
             current.expires_at = expires_at;
         }
+        let shown = SecretOut { key: shown(&key) };
         endpoint.secrets.insert(0, LiveSecret { key, expires_at: None });
         endpoint.updated_at = now;
         writer.put_endpoint(endpoint)?;
-        Ok(Answer::Body { status: 204, body: Vec::new() })
+        Ok(Answer::Body { status: 200, body: Reply::json(200, &shown).body.to_vec() })
     };
     Ok(Reply::of(api.write_once(request, work).await?.0))
 }

@@ -221,6 +221,7 @@ impl House {
             blames_endpoint: row.trigger == Trigger::Scheduled,
         };
         let id = self.api.store.write_and_wait(move |writer| writer.record(&result)).unwrap();
+        let id = id.expect("the message is there");
         id.to_string()
     }
 }
