@@ -115,6 +115,8 @@ pub struct State {
     asked: usize,
     pub(super) network: Network,
     stopping: bool,
+    /// Attempts could not be recorded.
+    pub(super) halted: bool,
 }
 
 impl State {
@@ -135,6 +137,7 @@ impl State {
             asked: 0,
             network: Network::default(),
             stopping: false,
+            halted: false,
         }
     }
 

@@ -58,7 +58,7 @@ impl Writer<'_> {
         endpoints: Vec<SharedEndpoint>,
         new: NewMessage,
     ) -> Result<Arc<Message>> {
-        self.shared().space.check()?;
+        self.shared().space.check_for(new.payload.len())?;
         if let Some(event_id) = &new.event_id {
             self.take_event_id(app, event_id)?;
         }

@@ -110,6 +110,7 @@ impl Committer {
         if rows.is_empty() {
             return Ok(events);
         }
+        let bytes = rows.bytes();
         rows.apply(&self.shared.trees)?;
         #[cfg(test)]
         super::planted::before_flush();
@@ -118,6 +119,7 @@ impl Committer {
             return Ok(events);
         }
         self.shared.trees.flush()?;
+        self.shared.space.wrote(bytes, &self.shared.trees);
         Ok(events)
     }
 

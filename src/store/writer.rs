@@ -37,6 +37,10 @@ impl Rows {
         }
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_tree.is_empty()
     }

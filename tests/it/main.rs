@@ -11,6 +11,7 @@
 mod api;
 mod binary;
 mod cli;
+mod disk;
 mod hostile;
 mod hostile_receivers;
 #[allow(dead_code, reason = "shared by test files, not all of which use all of it")]
