@@ -6,6 +6,7 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod delivery;
+pub mod inbound;
 pub mod model;
 pub mod scheduler;
 pub mod signature;

@@ -43,7 +43,8 @@ pub(super) struct Taken {
 }
 
 /// Why a body is refused.
-enum Refusal {
+pub(super) enum Refusal {
+    TooLate,
     TooLarge,
     Stranger(ApiError),
     Broken(String),
@@ -61,30 +62,42 @@ impl Intake {
         head: &Request,
         body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
     ) -> Result<Taken, ApiError> {
+        let most = api.settings.max_payload + BODY_SLACK;
+        let known = || Caller::of(api, head).map(drop).map_err(Refusal::Stranger);
+        let taken = self.take_up_to(most, head, &known, body).await;
+        taken.map_err(|refusal| refusal.into_error(api, self.timeout))
+    }
+
+    /// The body of `head`, if it has at most `most` bytes. `known` says whether its sender may have
+    /// more than what strangers have.
+    pub(super) async fn take_up_to(
+        &self,
+        most: usize,
+        head: &Request,
+        known: &(dyn Fn() -> Result<(), Refusal> + Sync),
+        body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
+    ) -> Result<Taken, Refusal> {
         let mut body = std::pin::pin!(body);
-        match tokio::time::timeout(self.timeout, self.collect(api, head, body.as_mut())).await {
+        let collected = self.collect(most, head, known, body.as_mut());
+        match tokio::time::timeout(self.timeout, collected).await {
             Ok(Ok(taken)) => Ok(taken),
             Ok(Err(refusal)) => {
                 if !matches!(refusal, Refusal::Broken(_)) && announced(head) <= LINGER_BYTES {
                     drop(tokio::time::timeout(LINGER_TIME, drain(body)).await);
                 }
-                Err(refusal.into_error(api))
+                Err(refusal)
             }
-            Err(_) => {
-                let timeout = self.timeout;
-                let detail = format!("the body of the request did not arrive within {timeout:?}");
-                Err(ApiError::new(408, "body_timeout", detail))
-            }
+            Err(_) => Err(Refusal::TooLate),
         }
     }
 
     async fn collect<B: Buf>(
         &self,
-        api: &Api,
+        most: usize,
         head: &Request,
+        known: &(dyn Fn() -> Result<(), Refusal> + Sync),
         mut body: impl Stream<Item = Result<B, warp::Error>> + Unpin + Send,
     ) -> Result<Taken, Refusal> {
-        let most = api.settings.max_payload + BODY_SLACK;
         let announced = announced(head);
         if announced > most as u64 {
             return Err(Refusal::TooLarge);
@@ -92,7 +105,7 @@ impl Intake {
         let is_large = announced > STRANGERS_BYTES as u64;
         let mut share = None;
         if is_large {
-            share = Some(self.reserve(api, head, most).await?);
+            share = Some(self.reserve(known, head, most).await?);
         }
         let Some(first) = next(&mut body).await? else {
             return Ok(Taken::new(Bytes::new(), share));
@@ -112,7 +125,7 @@ impl Intake {
                 return Err(Refusal::TooLarge);
             }
             if length > STRANGERS_BYTES && share.is_none() {
-                share = Some(self.reserve(api, head, most).await?);
+                share = Some(self.reserve(known, head, most).await?);
             }
             while piece.has_remaining() {
                 let chunk = piece.chunk();
@@ -130,13 +143,11 @@ impl Intake {
     /// Memory for a body of up to `most` bytes, for those who may send one.
     async fn reserve(
         &self,
-        api: &Api,
+        known: &(dyn Fn() -> Result<(), Refusal> + Sync),
         head: &Request,
         most: usize,
     ) -> Result<OwnedSemaphorePermit, Refusal> {
-        if !has_no_token(head) {
-            Caller::of(api, head).map_err(Refusal::Stranger)?;
-        }
+        known()?;
         let length = usize::try_from(announced(head)).unwrap_or(most);
         let length = if length == 0 { most } else { length.min(most) };
         let permits = u32::try_from(length.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
@@ -152,9 +163,13 @@ impl Taken {
 }
 
 impl Refusal {
-    fn into_error(self, api: &Api) -> ApiError {
+    fn into_error(self, api: &Api, timeout: Duration) -> ApiError {
         match self {
             Self::TooLarge => too_large(api),
+            Self::TooLate => {
+                let detail = format!("the body of the request did not arrive within {timeout:?}");
+                ApiError::new(408, "body_timeout", detail)
+            }
             Self::Stranger(error) => error,
             Self::Broken(detail) => {
                 ApiError::bad_request(format!("the body of the request ended too early: {detail}"))
@@ -168,11 +183,6 @@ pub(super) fn too_large(api: &Api) -> ApiError {
     let most = api.settings.max_payload;
     let detail = format!("the payload is larger than {most} bytes (server.max_payload)");
     ApiError::new(413, "payload_too_large", detail)
-}
-
-/// Inbound doors know their senders by a signature over the body, which must be read first.
-fn has_no_token(head: &Request) -> bool {
-    head.path.starts_with("/in/")
 }
 
 /// The length the sender announced; 0 for none.

@@ -8,6 +8,8 @@ pub mod application;
 pub mod attempt;
 pub mod auth;
 mod caller;
+mod declared;
+mod door;
 mod doors;
 mod edit;
 pub mod endpoint;
@@ -15,6 +17,7 @@ pub mod error;
 pub mod event_type;
 mod health;
 mod idempotency;
+mod ingest;
 mod intake;
 pub mod message;
 mod operations;
@@ -35,6 +38,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::delivery::AddressPolicy;
+use crate::inbound::Inbound;
 use crate::model::secret::SigningKey;
 use crate::scheduler::shell::Board;
 use crate::store::idempotency::Answer;
@@ -59,11 +63,29 @@ pub struct ApiSettings {
     pub public_url: Option<String>,
 }
 
+/// Takes descriptions of event types, applications, endpoints and sources whole: what stands behind
+/// `posthaste plan` and `apply`. The daemon brings it.
+pub trait Declared: Send + Sync {
+    /// The changes that a description (JSON) would make.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, a sentence each.
+    fn plan(&self, body: &[u8]) -> Result<serde_json::Value, Vec<String>>;
+
+    /// Makes the changes, all or none. May wait for the disk.
+    ///
+    /// # Errors
+    /// As [`Declared::plan`].
+    fn apply(&self, body: &[u8]) -> Result<serde_json::Value, Vec<String>>;
+}
+
 /// The API over an open store.
 pub struct Api {
+    declared: std::sync::OnceLock<Arc<dyn Declared>>,
     pub(crate) store: Arc<Store>,
     pub(crate) board: Arc<Board>,
     pub(crate) settings: ApiSettings,
+    pub(crate) inbound: Arc<Inbound>,
     tokens: remembered::Remembered,
     doors: doors::Doors,
 }
@@ -71,13 +93,27 @@ pub struct Api {
 impl Api {
     /// An API over `store`; `board` shows what the scheduler knows.
     pub fn new(store: Arc<Store>, board: Arc<Board>, settings: ApiSettings) -> Self {
+        let base_url = settings.public_url.as_deref().unwrap_or("http://127.0.0.1:8071");
+        let inbound = Arc::new(Inbound::new(Arc::clone(&store), base_url));
         Self {
+            declared: std::sync::OnceLock::new(),
             store,
             board,
             settings,
+            inbound,
             tokens: remembered::Remembered::default(),
             doors: doors::Doors::default(),
         }
+    }
+
+    /// Says who takes descriptions. The first one stays.
+    pub fn set_declared(&self, declared: Arc<dyn Declared>) {
+        drop(self.declared.set(declared));
+    }
+
+    /// The doors for other people's events.
+    pub fn inbound(&self) -> &Arc<Inbound> {
+        &self.inbound
     }
 
     /// Has `work` done by the commit thread and waits until it lasts.

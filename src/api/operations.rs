@@ -146,30 +146,6 @@ const NOT_BUILT: &[(&str, &str, &str)] = &[
     ("POST", "/api/v1/stream/{}/sink/{}/secret/rotate", "v1.streaming.sink.rotate-secret"),
     ("GET", "/api/v1/stream/{}/sink/{}/transformation", "v1.streaming.sink.transformation.get"),
     ("PATCH", "/api/v1/stream/{}/sink/{}/transformation", "v1.streaming.sink.transformation.patch"),
-    ("GET", "/ingest/api/v1/source", "v1.ingest.source.list"),
-    ("POST", "/ingest/api/v1/source", "v1.ingest.source.create"),
-    ("DELETE", "/ingest/api/v1/source/{}", "v1.ingest.source.delete"),
-    ("GET", "/ingest/api/v1/source/{}", "v1.ingest.source.get"),
-    ("PATCH", "/ingest/api/v1/source/{}", "v1.ingest.source.patch"),
-    ("PUT", "/ingest/api/v1/source/{}", "v1.ingest.source.upsert"),
-    (
-        "POST",
-        "/ingest/api/v1/source/{}/dashboard",
-        "v1.ingest.authentication.consumer-portal-access",
-    ),
-    ("GET", "/ingest/api/v1/source/{}/endpoint", "v1.ingest.endpoint.list"),
-    ("POST", "/ingest/api/v1/source/{}/endpoint", "v1.ingest.endpoint.create"),
-    ("DELETE", "/ingest/api/v1/source/{}/endpoint/{}", "v1.ingest.endpoint.delete"),
-    ("GET", "/ingest/api/v1/source/{}/endpoint/{}", "v1.ingest.endpoint.get"),
-    ("PUT", "/ingest/api/v1/source/{}/endpoint/{}", "v1.ingest.endpoint.upsert"),
-    ("GET", "/ingest/api/v1/source/{}/endpoint/{}/headers", "v1.ingest.endpoint.get-headers"),
-    ("PUT", "/ingest/api/v1/source/{}/endpoint/{}/headers", "v1.ingest.endpoint.set-headers"),
-    ("GET", "/ingest/api/v1/source/{}/endpoint/{}/secret", "v1.ingest.endpoint.get-secret"),
-    (
-        "POST",
-        "/ingest/api/v1/source/{}/endpoint/{}/secret/rotate",
-        "v1.ingest.endpoint.rotate-secret",
-    ),
     (
         "GET",
         "/ingest/api/v1/source/{}/endpoint/{}/transformation",
@@ -180,8 +156,6 @@ const NOT_BUILT: &[(&str, &str, &str)] = &[
         "/ingest/api/v1/source/{}/endpoint/{}/transformation",
         "v1.ingest.endpoint.transformation.patch",
     ),
-    ("GET", "/ingest/api/v1/source/{}/log", "v1.ingest.log.list"),
-    ("POST", "/ingest/api/v1/source/{}/token/rotate", "v1.ingest.source.rotate-token"),
 ];
 
 /// The name of the operation with this method and path, if it is one that is not built.

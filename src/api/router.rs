@@ -13,9 +13,12 @@ use super::caller::Caller;
 use super::error::ApiError;
 use super::reply::Reply;
 use super::request::Request;
-use super::{Api, application, attempt, endpoint, event_type, health, message, operations, portal};
+use super::{
+    Api, application, attempt, declared, endpoint, event_type, health, ingest, message, operations,
+    portal,
+};
 
-type Answer = Result<Reply, ApiError>;
+pub(super) type Answer = Result<Reply, ApiError>;
 
 /// Answers a request, whatever happens while it is answered.
 pub async fn answer(api: &Arc<Api>, request: Request) -> Reply {
@@ -48,6 +51,7 @@ fn request_id() -> String {
 async fn route(api: &Arc<Api>, request: Request) -> Answer {
     let segments = request.segments();
     let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+    declared::guard(api, &request, &segments)?;
     match (&request.method, segments.as_slice()) {
         (&Method::POST, ["api", "v1", "app", app, "msg"]) => {
             message::create(api, &request, app).await
@@ -61,6 +65,13 @@ async fn route(api: &Arc<Api>, request: Request) -> Answer {
             portal::access(api, &request, app).await
         }
         (&Method::GET | &Method::HEAD, ["portal"]) => Ok(portal::page()),
+        (&Method::POST, ["api", "v1", "files", verb @ ("plan" | "apply")]) => {
+            declared::take(api, &request, verb).await
+        }
+        (_, ["ingest", "api", "v1", "source", rest @ ..]) => {
+            let answer = ingest::route(api, &request, rest).await;
+            answer.unwrap_or_else(|| Err(unknown(api, &request, &segments)))
+        }
         _ => Err(unknown(api, &request, &segments)),
     }
 }

@@ -25,7 +25,7 @@ use super::error::ApiError;
 use super::intake::Intake;
 use super::reply::Reply;
 use super::request::Request;
-use super::{Api, router};
+use super::{Api, door, router};
 
 /// Bytes of a request's line and headers. What arrives in one piece may be up to twice as long.
 pub const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -126,6 +126,9 @@ fn routes(
                 let path = path.strip_suffix('/').filter(|p| !p.is_empty()).unwrap_or(path);
                 let path = path.to_owned();
                 let head = Request { method, path, query, headers, body: Bytes::new() };
+                if head.path.starts_with(door::PREFIX) {
+                    return door::answer(&api, &intake, head, body).await;
+                }
                 response(answer(&api, &intake, head, peer, body).await)
             }
         })

@@ -6,12 +6,16 @@ use serde_json::{Value, json};
 use super::out;
 use super::settings::Flags;
 use super::table::Table;
-use crate::config::load::Loaded;
+use crate::config::load::{Loaded, from_process_env};
+use crate::config::problem::Problems;
+use crate::config::watch::conf_d;
+use crate::daemon::files;
 
 /// Shown below the long help.
 pub const EXAMPLES: &str = "\
 Examples:
   posthaste config check --config posthaste.toml    # every problem at once; exit code 2 if any
+  posthaste config check --strict --config p.toml   # warnings too, and conf.d beside it: for CI
   posthaste config show                             # every key, its value and where it comes from
   posthaste config show --config posthaste.toml     # the same with a file
   posthaste config show --json                      # for programs; secrets are masked
@@ -21,9 +25,19 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Say whether a daemon would start with it
-    Check(Look),
+    Check(Check),
     /// Show every key, its value and where it comes from
     Show(Look),
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    look: Look,
+    /// Count warnings as problems, and check the files in conf.d beside the configuration file
+    #[arg(long)]
+    strict: bool,
 }
 
 /// `check` and `show`.
@@ -42,15 +56,7 @@ pub struct Look {
 /// The configuration has problems, or stdout is gone.
 pub fn run(verb: &Verb) -> anyhow::Result<()> {
     match verb {
-        Verb::Check(args) => {
-            let loaded = args.flags.load()?;
-            if args.json {
-                return Ok(out::json(&json!({"sound": true, "warnings": warnings(&loaded)}))?);
-            }
-            warn(&loaded);
-            let file = loaded.file.map_or_else(String::new, |f| format!(" with {}", f.display()));
-            out::line(&format!("a daemon would start{file}"))?;
-        }
+        Verb::Check(args) => check(args)?,
         Verb::Show(args) => {
             let loaded = args.flags.load()?;
             if args.json {
@@ -66,6 +72,26 @@ pub fn run(verb: &Verb) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn check(args: &Check) -> anyhow::Result<()> {
+    let loaded = args.look.flags.load()?;
+    if args.strict {
+        if !loaded.warnings.is_empty() {
+            return Err(Problems(loaded.warnings).into());
+        }
+        if let Some(folder) = loaded.file.as_deref().map(conf_d) {
+            let (wanted, lines) = files::read::read(&folder, &from_process_env())?;
+            let policy = files::policy(&loaded.config)?;
+            files::check_alone(&wanted, &lines, loaded.config.delivery.https_only, &policy)?;
+        }
+    }
+    if args.look.json {
+        return Ok(out::json(&json!({"sound": true, "warnings": warnings(&loaded)}))?);
+    }
+    warn(&loaded);
+    let file = loaded.file.map_or_else(String::new, |f| format!(" with {}", f.display()));
+    Ok(out::line(&format!("a daemon would start{file}"))?)
 }
 
 fn warn(loaded: &Loaded) {

@@ -7,6 +7,7 @@
 #![allow(clippy::doc_markdown, reason = "clap prints doc comments as they are, backticks too")]
 
 mod app;
+mod apply;
 mod body;
 mod config;
 mod connect;
@@ -21,13 +22,16 @@ mod listing;
 mod message;
 mod out;
 mod payload;
+mod plan;
 mod receiver;
 mod send;
 mod serve;
 mod settings;
+mod source;
 mod store;
 mod table;
 mod token;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -136,6 +140,33 @@ enum Command {
         #[command(subcommand)]
         verb: message::Verb,
     },
+    /// Sources: doors for other people's events
+    ///
+    /// A source is a URL to give to a provider such as GitHub or Stripe. What comes in there is
+    /// verified with the provider's secret and becomes a message of the source's application.
+    #[command(after_long_help = source::EXAMPLES, arg_required_else_help = true)]
+    Source {
+        #[command(subcommand)]
+        verb: source::Verb,
+    },
+    /// Verify a captured inbound request, and say why it would be refused
+    ///
+    /// Works without a daemon, on the exact bytes of the file. Prints the event's id and type, or
+    /// the reason code and exits with 1.
+    #[command(after_long_help = verify::EXAMPLES)]
+    Verify(verify::Verify),
+    /// Show what a folder of files would change on a running daemon
+    ///
+    /// The files describe event types, applications, endpoints and sources (TOML, see the
+    /// reference of conf.d). References to secrets are followed here, not on the daemon.
+    #[command(after_long_help = plan::EXAMPLES)]
+    Plan(plan::Plan),
+    /// Make a running daemon as a folder of files describes it
+    ///
+    /// All of it or, if anything is wrong, nothing. What files described before and describe no
+    /// longer is removed; what was made through the API is left alone.
+    #[command(after_long_help = apply::EXAMPLES)]
+    Apply(apply::Apply),
     /// Configuration: what a daemon would be told, and whether it makes sense
     ///
     /// Flags come before POSTHASTE_* variables, those before the file, that before the built-in
@@ -195,6 +226,10 @@ fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Endpoint { verb } => endpoint::run(verb)?,
         Command::EventType { verb } => event_type::run(verb)?,
         Command::Message { verb } => message::run(verb)?,
+        Command::Source { verb } => return Ok(source::run(verb)?.into()),
+        Command::Verify(args) => return Ok(verify::run(args)?.into()),
+        Command::Plan(args) => plan::run(args)?,
+        Command::Apply(args) => apply::run(args)?,
         Command::Config { verb } => config::run(verb)?,
         Command::Store { verb } => return Ok(store::run(verb)?.into()),
         Command::Doctor(args) => return Ok(doctor::run(args)?.into()),

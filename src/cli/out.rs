@@ -18,6 +18,16 @@ pub fn line(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
+/// Writes bytes to stdout as they are: for a pipe, not for a terminal.
+///
+/// # Errors
+/// As [`line`].
+pub fn bytes(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
+}
+
 /// Writes a JSON value to stdout, indented.
 ///
 /// # Errors

@@ -99,6 +99,18 @@ impl Client {
         self.call(&Method::GET, route, None)
     }
 
+    /// Reads something that is not JSON.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn get_bytes(&self, route: &Route) -> Result<Vec<u8>, ClientError> {
+        let (status, bytes) = self.send(&Method::GET, route, None)?;
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        Err(ClientError::from_answer(status.as_u16(), &bytes, &format!("GET {route}")))
+    }
+
     /// Makes something.
     ///
     /// # Errors
@@ -167,6 +179,16 @@ impl Client {
         route: &Route,
         body: Option<Vec<u8>>,
     ) -> Result<Value, ClientError> {
+        let (status, text) = self.send(method, route, body)?;
+        read_answer(status, &text, &format!("{method} {route}"))
+    }
+
+    fn send(
+        &self,
+        method: &Method,
+        route: &Route,
+        body: Option<Vec<u8>>,
+    ) -> Result<(StatusCode, Vec<u8>), ClientError> {
         let url = route.on(&self.server)?;
         let mut request = Request::builder().method(method).uri(url.as_str());
         if let Some(token) = &self.token {
@@ -188,7 +210,7 @@ impl Client {
             .limit(MAX_ANSWER_BYTES)
             .read_to_vec()
             .map_err(|e| ClientError::from_ureq(self.server(), e))?;
-        read_answer(status, &text, &format!("{method} {route}"))
+        Ok((status, text))
     }
 }
 

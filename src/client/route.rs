@@ -9,6 +9,7 @@ use super::ClientError;
 /// What a request asks for: path segments and query pairs, neither of them escaped yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
+    base: &'static [&'static str],
     segments: Vec<String>,
     query: Vec<(String, String)>,
 }
@@ -16,7 +17,17 @@ pub struct Route {
 impl Route {
     /// A path under `/api/v1`.
     pub fn new(segments: &[&str]) -> Self {
+        Self::below(&["api", "v1"], segments)
+    }
+
+    /// A path under `/ingest/api/v1`.
+    pub fn ingest(segments: &[&str]) -> Self {
+        Self::below(&["ingest", "api", "v1"], segments)
+    }
+
+    fn below(base: &'static [&'static str], segments: &[&str]) -> Self {
         Self {
+            base,
             segments: segments.iter().map(|&segment| segment.to_owned()).collect(),
             query: Vec::new(),
         }
@@ -54,7 +65,7 @@ impl Route {
                 why: "it cannot carry a path".to_owned(),
             });
         };
-        path.pop_if_empty().extend(["api", "v1"]).extend(&self.segments);
+        path.pop_if_empty().extend(self.base).extend(&self.segments);
         drop(path);
         url.set_query(None);
         if !self.query.is_empty() {
@@ -67,7 +78,7 @@ impl Route {
 /// The path as a person would write it, for messages.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("/api/v1")?;
+        self.base.iter().try_for_each(|segment| write!(f, "/{segment}"))?;
         self.segments.iter().try_for_each(|segment| write!(f, "/{segment}"))
     }
 }

@@ -3,10 +3,12 @@
 //! Start: data folder, secret, store, scheduler, janitor, HTTP. Stop: take no more connections,
 //! start no more attempts, wait for the running ones, flush, close.
 
+pub mod files;
 mod janitor;
 mod notify_ready;
 mod settings;
 mod signals;
+mod spool;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -18,7 +20,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use crate::api::auth::{self, DEFAULT_ORG, Secret, Subject};
-use crate::api::{Api, serve};
+use crate::api::{Api, Declared, serve};
 use crate::config::Config;
 use crate::config::load::{Loaded, Overrides};
 use crate::delivery::Deliverer;
@@ -28,7 +30,9 @@ use crate::scheduler::core::Event;
 use crate::scheduler::shell::Input;
 use crate::store::Store;
 
+use files::{Files, Reloader};
 use janitor::Janitor;
+use spool::Spool;
 
 /// Where the store lies inside the data folder.
 pub const STORE_FOLDER: &str = "store";
@@ -47,6 +51,8 @@ pub struct Daemon {
     runtime: Runtime,
     stop_http: oneshot::Sender<()>,
     http_stopped: tokio::task::JoinHandle<()>,
+    files: Arc<Files>,
+    spool: Option<Spool>,
 }
 
 impl Daemon {
@@ -96,6 +102,11 @@ impl Daemon {
             .block_on(async { serve::listen(listen) })
             .with_context(|| format!("failed to listen on {listen} (server.listen)"))?;
         let address = listener.local_addr().context("failed to read the address")?;
+        if config.server.public_url.is_none() {
+            api.inbound().set_base_url(&format!("http://{address}"));
+        }
+        let files = take_files(config, &store, &api)?;
+        let spool = start_spool(config, &store)?;
         let (stop_http, stopped) = oneshot::channel();
         let http_stopped = runtime.spawn(serve::serve(
             listener,
@@ -114,6 +125,8 @@ impl Daemon {
             runtime,
             stop_http,
             http_stopped,
+            files,
+            spool,
         })
     }
 
@@ -142,9 +155,14 @@ impl Daemon {
     /// # Errors
     /// The store could not be closed.
     pub fn stop(self) -> anyhow::Result<()> {
-        let Self { runtime, stop_http, http_stopped, scheduler, janitor, store, grace, .. } = self;
+        let Self {
+            runtime, stop_http, http_stopped, scheduler, janitor, store, grace, spool, ..
+        } = self;
         tracing::info!("stopping: no more connections");
         stop_http.send(()).ok();
+        if let Some(spool) = spool {
+            spool.stop();
+        }
         let left = scheduler.stop(grace);
         tracing::info!(unfinished = left, "stopping: attempts have ended");
         drop(runtime.block_on(async { tokio::time::timeout(grace, http_stopped).await }));
@@ -156,22 +174,47 @@ impl Daemon {
     }
 }
 
+/// Who takes descriptions of event types, applications, endpoints and sources.
+fn take_files(config: &Config, store: &Arc<Store>, api: &Api) -> anyhow::Result<Arc<Files>> {
+    let files = Arc::new(Files::new(
+        Arc::clone(store),
+        Arc::clone(api.inbound()),
+        config.delivery.https_only,
+        settings::policy(config)?,
+    ));
+    files.restore_profiles().context("failed to read the store")?;
+    api.set_declared(Arc::clone(&files) as Arc<dyn Declared>);
+    Ok(files)
+}
+
+fn start_spool(config: &Config, store: &Arc<Store>) -> anyhow::Result<Option<Spool>> {
+    let Some(folder) = &config.inbound.spool else { return Ok(None) };
+    Spool::start(folder, Arc::clone(store), config.server.max_payload)
+        .map(Some)
+        .with_context(|| format!("failed to use the folder {} (inbound.spool)", folder.display()))
+}
+
 /// Runs a daemon until SIGTERM or SIGINT; a second one ends it at once with code 130.
 ///
 /// # Errors
 /// It cannot start or stop properly.
 pub fn serve(
     loaded: &Loaded,
-    _overrides: &Overrides,
+    overrides: &Overrides,
     ready: impl FnOnce(&Daemon),
 ) -> anyhow::Result<ExitCode> {
     settings::log(&loaded.config);
-    let signals = signals::Signals::catch().context("failed to catch signals")?;
+    let (reload, requests) = std::sync::mpsc::channel();
+    let signals = signals::Signals::catch(reload.clone()).context("failed to catch signals")?;
     let daemon = Daemon::start(&loaded.config)?;
+    let files = Arc::clone(&daemon.files);
+    let reloader = Reloader::start(files, loaded, overrides, reload, requests)
+        .context("failed to start the thread that reloads files")?;
     ready(&daemon);
     notify_ready::ready();
     signals.wait(notify_ready::watchdog_period());
     notify_ready::stopping();
+    drop(reloader);
     daemon.stop()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -23,7 +23,6 @@ pub(super) fn refuse_unbuilt(config: &Config) -> anyhow::Result<()> {
     let unbuilt = [
         ("server.encryption_key", config.server.encryption_key.is_some()),
         ("server.encryption_key_old", config.server.encryption_key_old.is_some()),
-        ("inbound.spool", config.inbound.spool.is_some()),
     ];
     for (key, is_set) in unbuilt {
         anyhow::ensure!(
@@ -77,7 +76,7 @@ pub(super) fn store(config: &Config, path: PathBuf, http: &Handle) -> Options {
 }
 
 /// What may be dialled, by the operator's list.
-fn policy(config: &Config) -> anyhow::Result<AddressPolicy> {
+pub(super) fn policy(config: &Config) -> anyhow::Result<AddressPolicy> {
     let mut allow = Vec::new();
     for network in &config.delivery.allow_networks {
         let text = network.to_string();

@@ -1,9 +1,9 @@
-//! SIGTERM, SIGINT: stop in order. A second one: stop at once. SIGHUP: say that it changes nothing
-//! yet, rather than die of it.
+//! SIGTERM, SIGINT: stop in order. A second one: stop at once. SIGHUP: read the files again.
 
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use crate::config::watch::ReloadRequested;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The exit code of a process that was interrupted.
@@ -16,7 +16,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Catches them from now on, on a thread of its own.
-    pub(super) fn catch() -> std::io::Result<Self> {
+    pub(super) fn catch(reload: Sender<ReloadRequested>) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let inside = runtime.enter();
         let mut term = signal(SignalKind::terminate())?;
@@ -32,7 +32,7 @@ impl Signals {
                         _ = term.recv() => {},
                         _ = int.recv() => {},
                         _ = hup.recv() => {
-                            tracing::warn!("reloading is not built yet: restart to change settings");
+                            reload.send(ReloadRequested).ok();
                             continue;
                         }
                     }

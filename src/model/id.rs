@@ -99,6 +99,17 @@ id!(
     "qtask_"
 );
 
+id!(
+    /// A source: an inbound door.
+    SourceId,
+    "src_"
+);
+id!(
+    /// A refused inbound request that was kept.
+    CaptureId,
+    "cap_"
+);
+
 impl OrgId {
     /// The organisation every install starts with: the one that the tokens of svix's own tools
     /// name when nothing else is said (`org_23rb8YdGqMT0qIzpgGwdXfHirMu`).

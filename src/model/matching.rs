@@ -36,7 +36,8 @@ pub fn explain(
     if channel_matches(endpoint, channels) { Verdict::Matches } else { Verdict::Channel }
 }
 
-fn pattern_matches(pattern: &str, event_type: &str) -> bool {
+/// Whether a pattern (`order.paid`, `order.*`, `*`) is for this event type.
+pub fn pattern_matches(pattern: &str, event_type: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => event_type.starts_with(prefix),
         None => pattern == event_type,

@@ -31,6 +31,8 @@ pub struct Message {
     pub payload_gone: bool,
     /// Sent as this type of content, `application/json` when `None`.
     pub content_type: Option<String>,
+    /// Headers it came with from a source and goes on with, under the endpoint's own.
+    pub headers: Vec<(String, String)>,
     /// Endpoints it was scheduled for when it was accepted.
     pub endpoints: Vec<EndpointId>,
 }

@@ -20,3 +20,4 @@ pub mod name;
 pub mod outcome;
 pub mod retry;
 pub mod secret;
+pub mod source;

@@ -249,7 +249,9 @@ impl State {
             if lane.held.contains(&row.key) {
                 continue;
             }
-            let is_first = lane.takes_fresh(now) && lane.buffer.len() < LANE_BUFFER;
+            let is_first = lane.takes_fresh(now)
+                && lane.buffer.len() < LANE_BUFFER
+                && !lane.breaker.is_paused();
             if fits && is_first && row.not_before <= now && lane.endpoint.is_active() {
                 let content = Some((Arc::clone(&message), payload.clone()));
                 let task = Task { row, content, slow: false, quick: false };

@@ -93,12 +93,16 @@ fn judge(
         return Some((Verdict::Succeeded, true));
     }
     let was_paused = lane.breaker.is_paused();
-    let schedule = done.schedule.as_ref().unwrap_or(&state.limits.schedule);
     let code = outcome.failure.as_ref().map_or("", Failure::code);
     // Of an endpoint that was disabled or deleted meanwhile nothing is remembered.
     let counts = lane.endpoint.is_active();
-    if counts && (lane.breaker.failed(now, code, schedule) || was_paused) {
+    let trips = counts && lane.breaker.failed(now, code, schedule);
+    if trips || (counts && was_paused) {
         out.push(Command::Paused(id, lane.breaker.pause()));
+    }
+    if trips {
+        // It may stay paused for days: what memory there is belongs to the others.
+        state.unbuffer(id, now);
     }
     let scheduled = done.task.row.trigger == Trigger::Scheduled;
     if was_paused && scheduled && outcome.status != Some(GONE) {

@@ -156,13 +156,14 @@ impl Lane {
         (at > now).then_some(at)
     }
 
-    /// Nothing is known of it that the store does not know.
+    /// Nothing is known of it that the store does not know, or that anybody needs: an endpoint
+    /// that takes nothing more is looked up again when it is enabled.
     pub(super) fn is_idle(&self) -> bool {
+        let is_quiet = self.stored.is_none() && self.breaker.is_quiet() && self.throttle.is_off();
         self.buffer.is_empty()
             && self.held.is_empty()
             && self.running == 0
-            && self.stored.is_none()
             && self.loading.is_none()
-            && self.breaker.is_quiet()
+            && (is_quiet || !self.endpoint.is_active())
     }
 }

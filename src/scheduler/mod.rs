@@ -11,6 +11,8 @@ mod lane;
 mod offline;
 pub mod pool;
 pub mod shell;
+#[cfg(test)]
+mod tests;
 mod throttle;
 mod worker;
 

@@ -25,6 +25,11 @@ impl Throttle {
         }
     }
 
+    /// Nothing is held back by it.
+    pub(super) fn is_off(&self) -> bool {
+        self.rate.is_none()
+    }
+
     fn tokens_at(&self, rate: u32, now: Timestamp) -> f64 {
         let since = self.filled_at.map_or(0.0, |at| now.since(at).as_secs_f64());
         (self.tokens + since * f64::from(rate)).min(f64::from(rate).max(1.0))

@@ -47,8 +47,13 @@ pub struct AttemptRequest<'a> {
 impl Deliver for Deliverer {
     fn deliver(&self, request: &AttemptRequest<'_>) -> Outcome {
         let AttemptRequest { message, payload, endpoint, number, now } = *request;
-        let headers: Vec<_> =
+        let mut headers: Vec<_> =
             endpoint.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        for (name, value) in &message.headers {
+            if !endpoint.headers.keys().any(|own| own.eq_ignore_ascii_case(name)) {
+                headers.push((name.clone(), value.clone()));
+            }
+        }
         self.attempt(&Job {
             url: &endpoint.url,
             message_id: &message.id.to_string(),

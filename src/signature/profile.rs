@@ -131,6 +131,20 @@ pub(crate) struct BodyDigest {
 }
 
 impl Profile {
+    /// Whether the provider sends the secret itself, when the source is new (Asana): only such a
+    /// source may be made without one.
+    pub fn learns_secret(&self) -> bool {
+        self.handshakes.iter().any(|rule| rule.learn_secret.is_some())
+    }
+
+    /// Whether this header carries the secret itself rather than a signature made with it, so
+    /// that it must go no further.
+    pub fn has_secret_in(&self, header: &str) -> bool {
+        let plain = matches!(self.scheme, Scheme::Token | Scheme::Basic);
+        let names = |source: &Source| matches!(source, Source::Header(name) if name.eq_ignore_ascii_case(header));
+        plain && self.signature.sources.iter().any(names)
+    }
+
     /// The settings without which this profile cannot verify or answer a handshake, such as
     /// the `webhook_id` of `paypal`. Those with a default are not listed.
     pub fn settings(&self) -> Vec<&str> {

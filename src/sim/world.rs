@@ -80,6 +80,8 @@ pub(super) struct World {
     pub(super) counted: u64,
     /// Endpoints that people are told are paused.
     pub(super) paused: BTreeSet<EndpointId>,
+    /// When attempts to throttled endpoints began since they were last changed.
+    begun: BTreeMap<EndpointId, Vec<Timestamp>>,
 }
 
 /// Messages are kept for so long in the simulated world.
@@ -128,6 +130,7 @@ impl World {
             manners: BTreeMap::new(),
             counted: 0,
             paused: BTreeSet::new(),
+            begun: BTreeMap::new(),
         }
     }
 
@@ -216,6 +219,7 @@ impl World {
         self.flights.clear();
         self.paused.clear();
         self.lazy.clear();
+        self.begun.clear();
         self.state = State::new(limits());
         self.now = self.wall.now();
     }
@@ -281,6 +285,7 @@ impl World {
             Command::Record(result) => self.lazy.push_back(Lazy::Record(result)),
             Command::Drop(key) => self.lazy.push_back(Lazy::Drop(key)),
             Command::Look(id) => {
+                self.begun.remove(&id);
                 let endpoint = self.store.directory().endpoint(id).unwrap();
                 let first = endpoint.as_ref().filter(|e| e.is_active());
                 let first = first.and_then(|e| self.store.queue_first(id, e.ordered).unwrap());
@@ -324,7 +329,21 @@ impl World {
         if self.flights.iter().any(|f| f.task.row.key == key) {
             return Err(format!("{pair:?} is tried twice at once"));
         }
+        self.check_rate(&endpoint)?;
         self.flights.push(Flight { task, endpoint, started_at: self.wall.now() });
+        Ok(())
+    }
+
+    /// A throttled endpoint gets a second's worth at once, and then its rate.
+    fn check_rate(&mut self, endpoint: &SharedEndpoint) -> Result<(), String> {
+        let Some(rate) = endpoint.throttle_rate else { return Ok(()) };
+        let begun = self.begun.entry(endpoint.id).or_default();
+        begun.retain(|at| self.now.since(*at) < Duration::from_secs(1));
+        begun.push(self.now);
+        if begun.len() > 2 * rate as usize {
+            let (id, count) = (endpoint.id, begun.len());
+            return Err(format!("{id}: {count} attempts began in a second, at a rate of {rate}"));
+        }
         Ok(())
     }
 

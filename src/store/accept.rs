@@ -36,7 +36,20 @@ impl Writer<'_> {
             .into_iter()
             .map(Arc::clone)
             .collect();
-        self.accept_to(app, endpoints, new)
+        self.accept_to(app, endpoints, new, Vec::new())
+    }
+
+    /// Like [`Writer::accept`], with the headers that the event came with.
+    pub(super) fn accept_with_headers(
+        &mut self,
+        app: AppId,
+        new: NewMessage,
+        headers: Vec<(String, String)>,
+    ) -> Result<Arc<Message>> {
+        let tenant = self.shared().directory.tenant(app)?.ok_or(Error::NotFound("application"))?;
+        let endpoints = tenant.matcher().matches(&new.event_type, &new.channels);
+        let endpoints = endpoints.into_iter().map(Arc::clone).collect();
+        self.accept_to(app, endpoints, new, headers)
     }
 
     /// Accepts a message for one endpoint alone, whatever that subscribes to.
@@ -49,7 +62,7 @@ impl Writer<'_> {
         new: NewMessage,
     ) -> Result<Arc<Message>> {
         let found = self.shared().directory.endpoint(endpoint)?.filter(|e| e.app == app);
-        self.accept_to(app, vec![found.ok_or(Error::NotFound("endpoint"))?], new)
+        self.accept_to(app, vec![found.ok_or(Error::NotFound("endpoint"))?], new, Vec::new())
     }
 
     fn accept_to(
@@ -57,6 +70,7 @@ impl Writer<'_> {
         app: AppId,
         endpoints: Vec<SharedEndpoint>,
         new: NewMessage,
+        headers: Vec<(String, String)>,
     ) -> Result<Arc<Message>> {
         self.shared().space.check_for(new.payload.len())?;
         if let Some(event_id) = &new.event_id {
@@ -67,7 +81,8 @@ impl Writer<'_> {
             self.put(Tree::EventIds, &keys::named(&app.0, event_id), &id.0);
         }
         let payload = new.payload.clone();
-        let message = Arc::new(self.new_message(app, id, new, &endpoints));
+        let message = self.new_message(app, id, new, &endpoints);
+        let message = Arc::new(Message { headers, ..message });
         self.put_message(&message, &payload);
         let deliveries = self.schedule(&message, endpoints)?;
         self.events().accepted.push(Accepted {
@@ -108,6 +123,7 @@ impl Writer<'_> {
             payload_expires_at: now.plus(kept),
             payload_gone: false,
             content_type: new.content_type,
+            headers: Vec::new(),
             endpoints: to.iter().map(|e| e.id).collect(),
         }
     }
@@ -236,5 +252,6 @@ pub(super) fn message_record(message: &Message, payload_elsewhere: u32) -> Messa
         } else {
             0
         },
+        headers: message.headers.clone(),
     }
 }

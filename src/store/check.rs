@@ -4,11 +4,11 @@
 
 use super::error::Result;
 use super::messages::assemble;
-use super::records::{self, AttemptRecord, DeliveryRecord, QueueRecord};
+use super::records::{self, AttemptRecord, DeliveryRecord, MessageRecord, QueueRecord};
 use super::trees::Tree;
 use super::{Store, keys};
 use crate::model::delivery::{QueueKey, State, Trigger};
-use crate::model::id::{AppId, EndpointId, MessageId};
+use crate::model::id::{AppId, CaptureId, EndpointId, ID_BYTES, MessageId, SourceId};
 
 /// What a check found.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -47,6 +47,8 @@ impl Store {
         self.check_deliveries(&mut report)?;
         self.check_attempts(&mut report)?;
         self.check_indexes(&mut report)?;
+        self.check_inbound(&mut report)?;
+        self.check_chunks(&mut report)?;
         self.check_blobs(&mut report);
         Ok(report)
     }
@@ -111,15 +113,20 @@ impl Store {
             if scheduled && !self.has(Tree::Messages, &keys::message(endpoint.app, key.message))? {
                 report.fault(format!("queue: {key:?} has no message"));
             }
-            let delivery = self.delivery(key.message, key.endpoint)?;
-            if scheduled && delivery.is_some_and(|d| d.state != State::Pending) {
-                report.fault(format!("queue: {key:?} is scheduled but its delivery has ended"));
+            match self.delivery(key.message, key.endpoint)?.filter(|_| scheduled) {
+                Some(delivery) if delivery.state != State::Pending => {
+                    report.fault(format!("queue: {key:?} is scheduled but its delivery has ended"));
+                }
+                Some(delivery) if delivery.queued_due.is_some_and(|due| due != key.due) => {
+                    report.fault(format!("queue: {key:?} is scheduled but its delivery stands in another place: it would be sent twice"));
+                }
+                _ => {}
             }
             Ok(())
         })
     }
 
-    /// Every delivery has its message, and a pending one its queue row.
+    /// Every delivery has its message and its attempts, and a pending one its queue row.
     fn check_deliveries(&self, report: &mut Report) -> Result<()> {
         self.scan(Tree::Deliveries, report, |key, value, report| {
             let Some((message, endpoint)) = keys::split_pair(key) else {
@@ -132,6 +139,11 @@ impl Store {
             let Some(found) = self.directory().endpoint(endpoint)? else { return Ok(()) };
             if !self.has(Tree::Messages, &keys::message(found.app, message))? {
                 report.fault(format!("delivery of {message} to {endpoint} has no message"));
+            }
+            for attempt in [delivery.first_attempt, delivery.last_attempt].into_iter().flatten() {
+                if !self.has(Tree::Attempts, &keys::attempt(endpoint, attempt))? {
+                    report.fault(format!("delivery of {message} to {endpoint}: its attempt {attempt} is not kept"));
+                }
             }
             if let (State::Pending, Some(due)) = (delivery.state, delivery.queued_due)
                 && !self.has(Tree::Queue, &keys::queue(&QueueKey { endpoint, due, message }))?
@@ -184,7 +196,42 @@ impl Store {
         })
     }
 
-    /// Event ids and payload chunks lead to messages.
+    /// No chunk is left of what was removed: those that have an owner are all there are.
+    fn check_chunks(&self, report: &mut Report) -> Result<()> {
+        let count = |tree, id: &[u8]| self.shared.trees.tree(tree).scan_prefix(id).count();
+        let (mut payloads, mut endpoints, mut responses) = (0, 0, 0);
+        self.scan(Tree::Messages, report, |key, value, _| {
+            let (record, _): (MessageRecord, _) = records::read_with_tail(Tree::Messages, value)?;
+            let id = key.get(ID_BYTES..).unwrap_or_default();
+            if record.payload_elsewhere > 0 {
+                payloads += count(Tree::Payloads, id);
+            }
+            if record.endpoints_elsewhere > 0 {
+                endpoints += count(Tree::MessageEndpoints, id);
+            }
+            Ok(())
+        })?;
+        self.scan(Tree::Attempts, report, |key, value, _| {
+            let (record, _): (AttemptRecord, _) = records::read_with_tail(Tree::Attempts, value)?;
+            if record.response_elsewhere > 0 {
+                responses += count(Tree::Responses, key.get(ID_BYTES..).unwrap_or_default());
+            }
+            Ok(())
+        })?;
+        for (tree, owned) in [
+            (Tree::Payloads, payloads),
+            (Tree::MessageEndpoints, endpoints),
+            (Tree::Responses, responses),
+        ] {
+            let left = self.shared.trees.tree(tree).len().saturating_sub(owned);
+            if left > 0 {
+                report.fault(format!("{}: {left} rows belong to nothing", tree.name()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Event ids and moments of expiry lead to messages, health to endpoints.
     fn check_indexes(&self, report: &mut Report) -> Result<()> {
         self.scan(Tree::EventIds, report, |key, value, report| {
             let app = key.first_chunk::<20>();
@@ -197,11 +244,47 @@ impl Store {
             report.fault("event_ids: a row leads to no message".to_owned());
             Ok(())
         })?;
+        self.scan(Tree::PayloadExpiry, report, |key, _, report| {
+            let message = keys::split_timed(key).map(|(_, app, id)| keys::message(app, id));
+            if message.is_none_or(|key| !matches!(self.has(Tree::Messages, &key), Ok(true))) {
+                report.fault("payload_expiry: a row leads to no message".to_owned());
+            }
+            Ok(())
+        })?;
         self.scan(Tree::EndpointHealth, report, |key, _, report| {
             let id: Option<[u8; 20]> = key.try_into().ok();
             if id.is_none_or(|id| !matches!(self.directory().endpoint(EndpointId(id)), Ok(Some(_))))
             {
                 report.fault("endpoint_health: a row leads to no endpoint".to_owned());
+            }
+            Ok(())
+        })
+    }
+
+    /// Every source, what was seen and what was refused can be read; a source has its application,
+    /// a refused request all of its bytes.
+    fn check_inbound(&self, report: &mut Report) -> Result<()> {
+        self.scan(Tree::Sources, report, |key, _, report| {
+            let id = keys::split_pair(key).map(|(_, id)| SourceId(id));
+            let source = id.and_then(|id| self.directory().source(id).ok().flatten());
+            let Some(source) = source else {
+                report.fault("sources: a row leads to no source".to_owned());
+                return Ok(());
+            };
+            if self.directory().tenant(source.app)?.is_none() {
+                report.fault(format!("source {} has no application", source.id));
+            }
+            Ok(())
+        })?;
+        self.scan(Tree::Seen, report, |key, value, _| super::sources::check_seen(key, value))?;
+        self.scan(Tree::Refused, report, |key, _, report| {
+            let Some((source, id)) = keys::split_pair(key) else {
+                report.fault("refused: a key has the wrong length".to_owned());
+                return Ok(());
+            };
+            let (source, id) = (SourceId(source), CaptureId(id));
+            if self.refused_request(source, id)?.is_none() {
+                report.fault(format!("refused request {id} of {source} has lost bytes"));
             }
             Ok(())
         })

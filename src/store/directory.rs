@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
 
 use super::error::{Error, Result};
+use super::managed::Managed;
 use crate::model::application::Application;
 use crate::model::endpoint::SharedEndpoint;
 use crate::model::event_type::EventType;
-use crate::model::id::{AppId, EndpointId, OrgId};
+use crate::model::id::{AppId, EndpointId, OrgId, SourceId};
 use crate::model::matching::Matcher;
+use crate::model::source::Source;
 
 /// An application and its endpoints that are not deleted.
 #[derive(Debug, Clone)]
@@ -50,6 +52,11 @@ struct Maps {
     app_uids: HashMap<(OrgId, String), AppId>,
     owners: HashMap<EndpointId, AppId>,
     event_types: BTreeMap<(OrgId, String), Arc<EventType>>,
+    sources: HashMap<SourceId, Arc<Source>>,
+    sources_by_org: BTreeSet<(OrgId, SourceId)>,
+    source_uids: HashMap<(OrgId, String), SourceId>,
+    source_tokens: HashMap<String, SourceId>,
+    managed: BTreeSet<Managed>,
 }
 
 /// See the module's text.
@@ -193,6 +200,87 @@ impl Directory {
     /// Takes an event type out.
     pub(super) fn remove_event_type(&self, org: OrgId, name: &str) -> Result<()> {
         self.change(|maps| maps.event_types.remove(&(org, name.to_owned()))).map(|_| ())
+    }
+
+    /// The source with this id.
+    pub fn source(&self, id: SourceId) -> Result<Option<Arc<Source>>> {
+        Ok(self.read()?.sources.get(&id).cloned())
+    }
+
+    /// The source whose URL ends with this token, or did before a rotation.
+    pub fn source_by_token(&self, token: &str) -> Result<Option<Arc<Source>>> {
+        let maps = self.read()?;
+        Ok(maps.source_tokens.get(token).and_then(|id| maps.sources.get(id)).cloned())
+    }
+
+    /// The source of `org` with this id or uid.
+    pub fn find_source(&self, org: OrgId, id_or_uid: &str) -> Result<Option<Arc<Source>>> {
+        let maps = self.read()?;
+        let id = match id_or_uid.parse::<SourceId>() {
+            Ok(id) => Some(id),
+            Err(_) => maps.source_uids.get(&(org, id_or_uid.to_owned())).copied(),
+        };
+        Ok(id.and_then(|id| maps.sources.get(&id)).filter(|s| s.org == org).cloned())
+    }
+
+    /// All sources of `org`, oldest first.
+    pub fn sources(&self, org: OrgId) -> Result<Vec<Arc<Source>>> {
+        let maps = self.read()?;
+        let mine = maps.sources_by_org.range((org, SourceId([0; 20]))..);
+        let mine = mine.take_while(|(o, _)| *o == org);
+        Ok(mine.filter_map(|(_, id)| maps.sources.get(id).cloned()).collect())
+    }
+
+    /// All sources that deliver to `app`.
+    pub fn sources_of(&self, app: AppId) -> Result<Vec<Arc<Source>>> {
+        Ok(self.read()?.sources.values().filter(|s| s.app == app).cloned().collect())
+    }
+
+    /// Whether the configuration's files manage this.
+    pub fn is_managed(&self, what: &Managed) -> Result<bool> {
+        Ok(self.read()?.managed.contains(what))
+    }
+
+    /// All that the configuration's files manage.
+    pub fn managed(&self) -> Result<Vec<Managed>> {
+        Ok(self.read()?.managed.iter().cloned().collect())
+    }
+
+    /// Marks something as managed by files, or no longer so.
+    pub(super) fn set_managed(&self, what: Managed, managed: bool) -> Result<()> {
+        self.change(
+            |maps| if managed { maps.managed.insert(what) } else { maps.managed.remove(&what) },
+        )
+        .map(drop)
+    }
+
+    /// Puts a source in, or its new state in place of the old.
+    pub(super) fn put_source(&self, source: Arc<Source>) -> Result<()> {
+        self.change(|maps| {
+            if let Some(old) = maps.sources.remove(&source.id) {
+                maps.source_tokens.remove(&old.token);
+                if let Some((token, _)) = &old.previous_token {
+                    maps.source_tokens.remove(token);
+                }
+                if let Some(uid) = &old.uid {
+                    maps.source_uids.remove(&(old.org, uid.clone()));
+                }
+            }
+            let key = (source.org, source.id);
+            if source.deleted {
+                maps.sources_by_org.remove(&key);
+                return;
+            }
+            if let Some(uid) = &source.uid {
+                maps.source_uids.insert((source.org, uid.clone()), source.id);
+            }
+            if let Some((token, _)) = &source.previous_token {
+                maps.source_tokens.insert(token.clone(), source.id);
+            }
+            maps.source_tokens.insert(source.token.clone(), source.id);
+            maps.sources_by_org.insert(key);
+            maps.sources.insert(source.id, source);
+        })
     }
 
     /// How many applications and endpoints there are.

@@ -75,7 +75,8 @@ impl Writer<'_> {
     }
 
     fn earlier_answer(&self, key: &IdempotencyKey) -> Result<Option<Answer>> {
-        let newest = self.now().0 / BUCKET_MS;
+        // One more than now: the clock may have been set back since.
+        let newest = self.now().0 / BUCKET_MS + 1;
         let oldest = self.now().0.saturating_sub(KEPT_MS) / BUCKET_MS;
         for bucket in (oldest..=newest).rev() {
             let Some(row) = self.get(Tree::Idempotency, &bucket_key(bucket, &key.hash))? else {

@@ -20,6 +20,7 @@ pub mod events;
 pub mod expiry;
 pub mod idempotency;
 mod keys;
+pub mod managed;
 pub mod messages;
 mod migrate;
 pub mod pages;
@@ -27,9 +28,12 @@ pub mod pages;
 pub(crate) mod planted;
 pub mod queue;
 mod records;
+pub mod sources;
 pub mod space;
 pub mod spine;
 pub mod tenants;
+#[cfg(test)]
+mod tests;
 mod trees;
 mod writer;
 
@@ -156,6 +160,8 @@ impl Store {
             retention: options.retention,
         });
         tenants::load(&shared)?;
+        sources::load(&shared)?;
+        managed::load(&shared)?;
         shared.space.look(&shared.trees);
         let on_the_spot: commit::Answers =
             Box::new(|answers| answers.into_iter().for_each(|a| a()));

@@ -241,6 +241,7 @@ pub(super) struct MessageRecord {
     /// `message_endpoints`.
     pub(super) endpoints: Vec<RawId>,
     pub(super) endpoints_elsewhere: u32,
+    pub(super) headers: Vec<(String, String)>,
 }
 
 impl MessageRecord {
@@ -257,6 +258,7 @@ impl MessageRecord {
             payload_expires_at: Timestamp(self.payload_expires_at),
             payload_gone: self.payload_gone,
             content_type: self.content_type,
+            headers: self.headers,
             endpoints: self.endpoints.into_iter().map(EndpointId).collect(),
         }
     }

@@ -69,6 +69,9 @@ impl Writer<'_> {
         } else {
             std::collections::BTreeMap::new()
         };
+        if app.deleted {
+            self.delete_sources_of(app.id)?;
+        }
         for endpoint in endpoints.into_values() {
             self.put_endpoint(Endpoint { deleted: true, ..Endpoint::clone(&endpoint) })?;
         }
@@ -95,6 +98,8 @@ impl Writer<'_> {
                 "an application may have at most {ENDPOINTS_PER_APPLICATION} endpoints; delete some or use another application"
             )));
         }
+        // While it is held here, the directory would have to copy it to change it.
+        drop(tenant);
         self.write_endpoint(endpoint)
     }
 

@@ -56,6 +56,16 @@ trees! {
     AttemptsByMessage = "attempts_by_message",
     /// `attempt_id‖chunk` → raw bytes of a larger response.
     Responses = "responses",
+    /// `org_id‖source_id` → source.
+    Sources = "sources",
+    /// `source_id‖bucket‖hash` → body digest, message, when: what repetitions are recognised by.
+    Seen = "seen",
+    /// `source_id‖capture_id` → a refused request, but for its bytes.
+    Refused = "refused",
+    /// `capture_id‖chunk` → raw bytes of a refused request.
+    RefusedBytes = "refused_bytes",
+    /// `kind‖id` → nothing: what the configuration's files manage.
+    Managed = "managed",
 }
 
 /// The open trees, and what makes a flush last.
@@ -81,9 +91,7 @@ const LOCK_WAIT: std::time::Duration = std::time::Duration::from_millis(10);
 impl Trees {
     /// Opens (or makes) the store in `path`, with `cache` bytes of page cache.
     pub(super) fn open(path: &Path, cache: u64, sync: super::Sync) -> Result<Self> {
-        if path.join("db").exists() {
-            durable::clear_half_snapshots(path)?;
-        } else {
+        if !path.join("db").exists() {
             durable::make_whole(path, |fresh| {
                 open_sled(fresh, cache)?.flush()?;
                 Ok(())
@@ -129,7 +137,7 @@ impl Trees {
 fn open_when_free(path: &Path, cache: u64) -> Result<sled::Db> {
     let mut tries = 0;
     loop {
-        match open_sled(path, cache) {
+        match durable::clear_half_snapshots(path).and_then(|()| open_sled(path, cache)) {
             Err(Error::Locked(_)) if tries < LOCK_TRIES => tries += 1,
             opened => return opened,
         }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use sled::{IVec, Transactional as _};
 
 use super::Shared;
+use super::directory::Directory;
 use super::error::{Error, Result};
 use super::events::Events;
 use super::trees::{Tree, Trees};
@@ -152,6 +153,11 @@ impl<'g> Writer<'g> {
 
     pub(super) fn shared(&self) -> &Shared {
         self.group.shared()
+    }
+
+    /// Applications, endpoints, event types and sources, as earlier work of this group left them.
+    pub fn directory(&self) -> &Directory {
+        &self.shared().directory
     }
 
     pub(super) fn events(&mut self) -> &mut Events {

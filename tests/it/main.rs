@@ -16,6 +16,7 @@ mod hostile;
 mod hostile_receivers;
 #[allow(dead_code, reason = "shared by test files, not all of which use all of it")]
 mod hostile_tools;
+mod inbound;
 mod limits;
 mod receivers;
 mod ssrf;

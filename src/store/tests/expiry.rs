@@ -1,0 +1,138 @@
+//! What is old goes, and nothing of it stays.
+
+use super::super::expiry::STEP_MESSAGES;
+use super::super::idempotency::{Answer, IdempotencyKey, KEPT_MS};
+use super::super::messages::Payload;
+use super::*;
+
+/// Trees that a message and what was done for it leave rows in.
+const TREES: [&str; 11] = [
+    "messages",
+    "payloads",
+    "message_endpoints",
+    "payload_expiry",
+    "event_ids",
+    "deliveries",
+    "queue",
+    "attempts",
+    "attempts_by_message",
+    "responses",
+    "idempotency",
+];
+
+fn rows_left(shelf: &Shelf) -> Vec<(&'static str, usize)> {
+    let rows = shelf.store.check().unwrap().rows;
+    rows.into_iter().filter(|(name, rows)| TREES.contains(name) && *rows > 0).collect()
+}
+
+#[test]
+fn a_message_goes_with_all_that_hangs_on_it() {
+    let shelf = Shelf::new();
+    let endpoint = shelf.endpoint();
+    shelf
+        .try_accept(NewMessage {
+            event_id: Some("e".to_owned()),
+            payload_retention_hours: Some(900),
+            ..new_message(&vec![b'x'; 50_000])
+        })
+        .unwrap();
+    for _ in 0..3 {
+        shelf.pass(seconds(1));
+        let next = Verdict::Retry(shelf.store.now().plus(seconds(1)));
+        let result = shelf.result(shelf.row(endpoint), next);
+        shelf.record(AttemptResult { response: vec![b'y'; 12_000], ..result });
+    }
+    shelf.check();
+    assert!(rows_left(&shelf).len() >= 7, "{:?}", rows_left(&shelf));
+    shelf.pass(RETENTION + seconds(1));
+    assert!(!shelf.store.expire_messages(shelf.app).unwrap());
+    assert_eq!(rows_left(&shelf), []);
+    shelf.check();
+}
+
+#[test]
+fn what_is_not_old_enough_stays() {
+    let shelf = Shelf::new();
+    shelf.accept();
+    shelf.pass(RETENTION);
+    shelf.store.expire_messages(shelf.app).unwrap();
+    assert_eq!(shelf.rows("messages"), 1, "to the millisecond");
+    // Ids know their time to 4 ms.
+    shelf.pass(Duration::from_millis(4));
+    shelf.store.expire_messages(shelf.app).unwrap();
+    assert_eq!(shelf.rows("messages"), 0);
+}
+
+#[test]
+fn one_step_is_small_and_says_whether_there_is_more() {
+    let shelf = Shelf::new();
+    (0..=STEP_MESSAGES).for_each(|_| drop(shelf.accept()));
+    shelf.pass(RETENTION + seconds(1));
+    let young = shelf.accept();
+    assert!(shelf.store.expire_messages(shelf.app).unwrap(), "there is more");
+    assert_eq!(shelf.rows("messages"), 2);
+    assert!(!shelf.store.expire_messages(shelf.app).unwrap());
+    assert_eq!(shelf.rows("messages"), 1);
+    assert!(shelf.store.message(shelf.app, young.id).unwrap().is_some());
+    shelf.check();
+}
+
+#[test]
+fn a_payload_may_go_before_its_message() {
+    let shelf = Shelf::new();
+    let endpoint = shelf.endpoint();
+    for size in [10, 50_000] {
+        let new = NewMessage { payload_retention_hours: Some(1), ..new_message(&vec![b'x'; size]) };
+        let message = shelf.try_accept(new).unwrap();
+        let payload =
+            |shelf: &Shelf| shelf.store.message(shelf.app, message.id).unwrap().unwrap().1;
+        shelf.pass(Duration::from_millis(3_599_999));
+        shelf.store.expire_payloads().unwrap();
+        assert!(matches!(payload(&shelf), Payload::Here(bytes) if bytes.len() == size));
+        shelf.pass(Duration::from_millis(1));
+        shelf.store.expire_payloads().unwrap();
+        assert_eq!(payload(&shelf), Payload::Gone);
+        assert_eq!(shelf.rows("payloads") + shelf.rows("payload_expiry"), 0);
+        shelf.check();
+    }
+    assert_eq!(shelf.queue(endpoint).len(), 2, "the deliveries fail when they are due");
+}
+
+#[test]
+fn a_longer_payload_retention_than_the_stores_changes_nothing() {
+    let shelf = Shelf::new();
+    let new = NewMessage { payload_retention_hours: Some(u32::MAX), ..new_message(b"{}") };
+    let message = shelf.try_accept(new).unwrap();
+    assert_eq!(message.payload_expires_at, START.plus(RETENTION));
+    assert_eq!(shelf.rows("payload_expiry"), 0);
+}
+
+#[test]
+fn the_queue_of_a_deleted_endpoint_is_drained() {
+    let shelf = Shelf::new();
+    let (gone, stays) = (shelf.endpoint(), shelf.endpoint());
+    (0..5).for_each(|_| drop(shelf.accept()));
+    assert!(!shelf.store.drain_deleted(gone).unwrap());
+    assert_eq!(shelf.queue(gone).len(), 5, "not while it is there");
+    shelf.change(gone, |endpoint| endpoint.deleted = true);
+    assert_eq!(shelf.store.orphaned_queues().unwrap(), [gone]);
+    assert!(!shelf.store.drain_deleted(gone).unwrap());
+    assert_eq!(shelf.store.orphaned_queues().unwrap(), []);
+    assert_eq!((shelf.queue(gone).len(), shelf.queue(stays).len()), (0, 5));
+    shelf.check();
+}
+
+#[test]
+fn answers_go_when_their_time_is_over() {
+    let shelf = Shelf::new();
+    let key = IdempotencyKey { hash: [1; 32], fingerprint: [2; 32] };
+    let answer = || Answer::Body { status: 200, body: Vec::new() };
+    shelf.write(move |writer| writer.once(Some(&key), |_| Ok(answer()))).unwrap();
+    shelf.pass(Duration::from_millis(KEPT_MS - 1));
+    shelf.store.expire_answers().unwrap();
+    assert_eq!(shelf.rows("idempotency"), 1);
+    // Rows lie in buckets of four hours.
+    shelf.pass(seconds(4 * 3600 + 1));
+    assert!(!shelf.store.expire_answers().unwrap());
+    assert_eq!(shelf.rows("idempotency"), 0);
+}
