@@ -184,7 +184,7 @@ impl Shell {
                 counts.in_flight = self.state.in_flight();
                 counts.settled = self.state.is_settled();
             });
-            let longest = if self.state.halted { HALT } else { LONGEST_SLEEP };
+            let longest = if self.state.is_halted() { HALT } else { LONGEST_SLEEP };
             let wait = self.state.next_wake().map_or(longest, |at| at.since(now));
             match inputs.recv_timeout(wait.min(longest)) {
                 Ok(Input::End) | Err(RecvTimeoutError::Disconnected) => break,
@@ -206,10 +206,15 @@ impl Shell {
     /// While the disk is so full that attempts could not be recorded, none is made.
     fn halt(&mut self) {
         let halted = self.store.space().is_critical();
-        if halted != self.state.halted {
-            tracing::error!(halted, "deliveries wait for room on the disk");
-            self.state.halted = halted;
+        if halted == self.state.is_halted() {
+            return;
         }
+        if halted {
+            tracing::error!("the disk is full: deliveries wait for room to record them");
+        } else {
+            tracing::info!("there is room on the disk again: deliveries go on");
+        }
+        self.state.set_halted(halted);
     }
 
     /// Takes in what waits already, and says how much. `None` when the end was among it.

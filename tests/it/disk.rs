@@ -225,7 +225,7 @@ fn a_disk_filled_by_somebody_else() {
     assert!(told.refused >= 30 && !told.accepted.is_empty());
     receiver.set_policy(Policy::default());
     // Delivered as long as the blocks that were set aside last; then deliveries wait.
-    let waits = || house.log().contains("deliveries wait for room");
+    let waits = || house.log().contains("deliveries wait for room to record");
     let arrived =
         || receiver.ledger(|ledger| told.accepted.iter().all(|id| ledger.successes(id) > 0));
     until("the end of what can be recorded", Duration::from_secs(60), || {
