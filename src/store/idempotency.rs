@@ -70,7 +70,12 @@ impl Writer<'_> {
             },
         };
         let row = bucket_key(self.now().0 / BUCKET_MS, &key.hash);
-        self.put(Tree::Idempotency, &row, codec::encode(&record));
+        let record = codec::encode(&record);
+        match &answer {
+            // It may hold a token.
+            Answer::Body { .. } => self.put_sealed(Tree::Idempotency, &row, record)?,
+            Answer::Message { .. } => self.put(Tree::Idempotency, &row, record),
+        }
         Ok((answer, false))
     }
 
@@ -79,9 +84,9 @@ impl Writer<'_> {
         let newest = self.now().0 / BUCKET_MS + 1;
         let oldest = self.now().0.saturating_sub(KEPT_MS) / BUCKET_MS;
         for bucket in (oldest..=newest).rev() {
-            let Some(row) = self.get(Tree::Idempotency, &bucket_key(bucket, &key.hash))? else {
-                continue;
-            };
+            let row_key = bucket_key(bucket, &key.hash);
+            let Some(row) = self.get(Tree::Idempotency, &row_key)? else { continue };
+            let row = self.shared().sealer.open(Tree::Idempotency, &row_key, &row)?;
             let record: IdempotencyRecord = records::read(Tree::Idempotency, &row)?;
             if record.expires_at <= self.now().0 {
                 return Ok(None);

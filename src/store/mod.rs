@@ -28,6 +28,7 @@ pub mod pages;
 pub(crate) mod planted;
 pub mod queue;
 mod records;
+mod seal;
 pub mod sources;
 pub mod space;
 pub mod spine;
@@ -49,6 +50,7 @@ use directory::Directory;
 pub use durable::Sync;
 pub use error::{Error, Result};
 use events::Events;
+pub use seal::Keys;
 use trees::Trees;
 pub use writer::Writer;
 
@@ -75,6 +77,8 @@ pub struct Options {
     pub min_free: u64,
     /// Bytes the store may grow to; 0 = no limit.
     pub max_size: u64,
+    /// What secrets in it are sealed with.
+    pub keys: Keys,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Chance, for ids.
@@ -121,6 +125,7 @@ pub(crate) struct Shared {
     last_in_queue: Mutex<HashMap<EndpointId, (Timestamp, MessageId)>>,
     retention: Duration,
     space: space::Space,
+    sealer: seal::Sealer,
 }
 
 impl Shared {
@@ -145,9 +150,12 @@ impl Store {
     pub fn open(options: Options, events: StoreEvents) -> Result<Self> {
         let trees = Trees::open(&options.path, options.cache, options.sync)?;
         migrate::run(&trees)?;
+        let sealer = seal::Sealer::new(&options.keys);
+        seal::settle(&trees, &sealer)?;
         let shared = Arc::new(Shared {
             space: space::Space::new(&options.path, options.min_free, options.max_size),
             trees,
+            sealer,
             directory: Directory::default(),
             clock: options.clock,
             ids: Mutex::new(IdSource {

@@ -107,7 +107,7 @@ impl Writer<'_> {
     pub(super) fn write_endpoint(&mut self, endpoint: Endpoint) -> Result<Arc<Endpoint>> {
         let key = keys::endpoint(endpoint.app, endpoint.id);
         let record = super::codec::encode(&EndpointRecord::of(&endpoint));
-        self.put(Tree::Endpoints, &key, record);
+        self.put_sealed(Tree::Endpoints, &key, record)?;
         if endpoint.is_active() || endpoint.deleted {
             // Whoever enables it again starts with a clean slate.
             self.forget_failing(endpoint.id);
@@ -149,6 +149,7 @@ pub(super) fn load(shared: &Shared) -> Result<()> {
     for row in shared.trees.tree(Tree::Endpoints) {
         let (key, value) = row?;
         let (app, id) = keys::split_pair(&key).ok_or_else(|| damaged(Tree::Endpoints))?;
+        let value = shared.sealer.open(Tree::Endpoints, &key, &value)?;
         let record: EndpointRecord = records::read(Tree::Endpoints, &value)?;
         let endpoint = record.into_domain(AppId(app), EndpointId(id))?;
         shared.directory.put_endpoint(Arc::new(endpoint))?;

@@ -186,6 +186,13 @@ impl<'g> Writer<'g> {
         self.staged.push((tree, key.into(), Some(value.into())));
     }
 
+    /// Stages a row that holds secrets: sealed, when there is a key.
+    pub(super) fn put_sealed(&mut self, tree: Tree, key: &[u8], value: Vec<u8>) -> Result<()> {
+        let value = self.shared().sealer.seal(tree, key, value)?;
+        self.put(tree, key, value);
+        Ok(())
+    }
+
     /// Stages the removal of a row.
     pub(super) fn remove(&mut self, tree: Tree, key: &[u8]) {
         self.staged.push((tree, key.into(), None));

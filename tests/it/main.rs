@@ -19,6 +19,7 @@ mod hostile_tools;
 mod inbound;
 mod limits;
 mod receivers;
+mod sealed;
 mod ssrf;
 mod tidy;
 
