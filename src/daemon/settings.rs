@@ -25,7 +25,8 @@ pub(super) fn make_private(folder: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mode = std::fs::metadata(folder)?.permissions().mode() & 0o7777;
-    if mode & 0o007 == 0 {
+    let by_others = mode & 0o007;
+    if by_others == 0 {
         return Ok(());
     }
     // What others may delete in is no folder of ours: /tmp, for one.

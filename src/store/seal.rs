@@ -67,7 +67,7 @@ impl KeyId {
 }
 
 fn show(id: KeyId) -> String {
-    id.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:08x}", u32::from_be_bytes(id.0))
 }
 
 /// Seals and opens values.
@@ -204,28 +204,28 @@ mod tests {
     #[test]
     fn what_was_sealed_opens_in_its_place_and_nowhere_else() {
         let sealer = sealer(Some(0), None);
-        let sealed = sealer.seal(Tree::Endpoints, b"here", b"whsec_x".to_vec()).unwrap();
-        assert!(!sealed.windows(5).any(|w| w == b"whsec"));
-        let open = |tree, key: &[u8]| sealer.open(tree, key, &sealed).map(Cow::into_owned);
+        let row = sealer.seal(Tree::Endpoints, b"here", b"whsec_x".to_vec()).unwrap();
+        assert!(!row.windows(5).any(|w| w == b"whsec"));
+        let open = |tree, key: &[u8]| sealer.open(tree, key, &row).map(Cow::into_owned);
         assert_eq!(open(Tree::Endpoints, b"here").unwrap(), b"whsec_x");
         for (tree, key) in [(Tree::Endpoints, &b"there"[..]), (Tree::Sources, b"here")] {
             let err = open(tree, key).unwrap_err().to_string();
             assert!(err.contains("moved from another place"), "{err}");
         }
         let again = sealer.seal(Tree::Endpoints, b"here", b"whsec_x".to_vec()).unwrap();
-        assert_ne!(sealed, again, "a nonce came twice");
+        assert_ne!(row, again, "a nonce came twice");
     }
 
     #[test]
     fn every_changed_and_every_missing_byte_is_noticed() {
         let sealer = sealer(Some(0), Some(1));
-        let sealed = sealer.seal(Tree::Sources, b"k", b"secret".to_vec()).unwrap();
-        for n in 0..sealed.len() {
+        let row = sealer.seal(Tree::Sources, b"k", b"secret".to_vec()).unwrap();
+        for n in 0..row.len() {
             if n > 0 {
-                let mut changed = sealed.clone();
+                let mut changed = row.clone();
                 changed[n] ^= 1;
                 assert!(sealer.open(Tree::Sources, b"k", &changed).is_err(), "byte {n}");
-                assert!(sealer.open(Tree::Sources, b"k", &sealed[..n]).is_err(), "cut at {n}");
+                assert!(sealer.open(Tree::Sources, b"k", &row[..n]).is_err(), "cut at {n}");
             }
         }
     }

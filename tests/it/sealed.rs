@@ -94,7 +94,8 @@ fn secrets_are_sealed_with_the_key_and_readable_with_it_alone() {
 fn a_data_folder_that_others_can_read_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let set = |mode| std::fs::set_permissions(&data, PermissionsExt::from_mode(mode)).unwrap();
+    let set =
+        |mode| std::fs::set_permissions(&data, std::fs::Permissions::from_mode(mode)).unwrap();
     // As an installer makes it: empty, so it is closed.
     std::fs::create_dir(&data).unwrap();
     set(0o755);

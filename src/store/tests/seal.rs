@@ -168,8 +168,8 @@ fn a_change_of_keys_that_was_cut_short_is_finished() {
     let sealer = super::super::seal::Sealer::new(&keys(Some(FIRST), None));
     let endpoints = store.shared.trees.tree(Tree::Endpoints);
     let (key, value) = endpoints.first().unwrap().unwrap();
-    let sealed = sealer.seal(Tree::Endpoints, &key, value.to_vec()).unwrap();
-    endpoints.insert(key, sealed).unwrap();
+    let row = sealer.seal(Tree::Endpoints, &key, value.to_vec()).unwrap();
+    endpoints.insert(key, row).unwrap();
     store.close().unwrap();
     drop(store);
     let refused = open(&path, Keys::default()).err();
