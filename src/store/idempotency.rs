@@ -70,12 +70,13 @@ impl Writer<'_> {
             },
         };
         let row = bucket_key(self.now().0 / BUCKET_MS, &key.hash);
-        let record = codec::encode(&record);
-        match &answer {
+        let mut record = codec::encode(&record);
+        if let Answer::Body { .. } = &answer {
             // It may hold a token.
-            Answer::Body { .. } => self.put_sealed(Tree::Idempotency, &row, record)?,
-            Answer::Message { .. } => self.put(Tree::Idempotency, &row, record),
+            record = self.shared().sealer.seal(Tree::Idempotency, &row, record)?;
         }
+        // An answer that was kept in this bucket has not expired, and would have been given.
+        self.put_new_long(Tree::Idempotency, &row, &record);
         Ok((answer, false))
     }
 
@@ -85,7 +86,7 @@ impl Writer<'_> {
         let oldest = self.now().0.saturating_sub(KEPT_MS) / BUCKET_MS;
         for bucket in (oldest..=newest).rev() {
             let row_key = bucket_key(bucket, &key.hash);
-            let Some(row) = self.get(Tree::Idempotency, &row_key)? else { continue };
+            let Some(row) = self.get_long(Tree::Idempotency, &row_key)? else { continue };
             let row = self.shared().sealer.open(Tree::Idempotency, &row_key, &row)?;
             let record: IdempotencyRecord = records::read(Tree::Idempotency, &row)?;
             if record.expires_at <= self.now().0 {

@@ -5,7 +5,7 @@
 //! differ in their first byte and may stand side by side: a store that gets a key, or another one, is
 //! rewritten by [`settle`] when it is opened, before anything is read from it.
 //!
-//! Sealed are the tables of [`SEALED`]: endpoints (secrets, headers, URL), sources (secrets, tokens,
+//! Sealed are the tables of [`ROWS`] and [`RECORDS`]: endpoints (secrets, headers, URL), sources (secrets, tokens,
 //! settings), kept answers that may hold a token, refused requests with their headers. Payloads and
 //! answers of receivers are not: they are what the operator looks at.
 //!
@@ -17,6 +17,7 @@ use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 
 use super::error::{Error, Result};
+use super::long;
 use super::trees::{Tree, Trees};
 
 /// Bytes of a key.
@@ -26,14 +27,13 @@ const SEALED_TAG: u8 = 0xE1;
 const KEY_ID_BYTES: usize = 4;
 /// Long enough to be chosen by chance for as many rows as there will ever be.
 const NONCE_BYTES: usize = 24;
-/// Rows rewritten in one step when the key changes.
-const STEP_ROWS: usize = 64;
 /// The row in `meta` with the id of the key that everything is sealed with.
 const META_KEY: &[u8] = b"sealed_with";
 
-/// The tables whose rows may be sealed.
-const SEALED: [Tree; 5] =
-    [Tree::Endpoints, Tree::Sources, Tree::Idempotency, Tree::Refused, Tree::RefusedBytes];
+/// The tables that are sealed row by row.
+const ROWS: [Tree; 3] = [Tree::Sources, Tree::Refused, Tree::RefusedBytes];
+/// The tables whose records are sealed whole, and then may take several rows.
+const RECORDS: [Tree; 2] = [Tree::Endpoints, Tree::Idempotency];
 
 /// The keys a store is opened with. `Debug` shows their ids alone.
 #[derive(Clone, Default)]
@@ -162,32 +162,31 @@ pub(super) fn settle(trees: &Trees, sealer: &Sealer) -> Result<()> {
         return Ok(());
     }
     let mut rewritten = 0;
-    for tree in SEALED {
-        rewritten += reseal(trees, tree, sealer)?;
+    let renew = |tree: Tree, key: &[u8], value: &[u8]| {
+        if !sealer.is_stale(value) {
+            return Ok(None);
+        }
+        let clear = sealer.open(tree, key, value)?.into_owned();
+        sealer.seal(tree, key, clear).map(Some)
+    };
+    for tree in RECORDS {
+        rewritten += long::renew(trees, tree, |key, value| renew(tree, key, value))?;
+    }
+    for tree in ROWS {
+        let handle = trees.tree(tree);
+        for row in handle {
+            let (key, value) = row?;
+            if let Some(value) = renew(tree, &key, &value)? {
+                handle.insert(&key, value)?;
+                rewritten += 1;
+            }
+        }
     }
     trees.flush()?;
     meta.insert(META_KEY, &current.0)?;
     trees.flush()?;
     tracing::info!(rows = rewritten, key = show(*current), "secrets were sealed with the key");
     Ok(())
-}
-
-fn reseal(trees: &Trees, tree: Tree, sealer: &Sealer) -> Result<usize> {
-    let handle = trees.tree(tree);
-    let mut rewritten = 0;
-    for row in handle {
-        let (key, value) = row?;
-        if !sealer.is_stale(&value) {
-            continue;
-        }
-        let clear = sealer.open(tree, &key, &value)?.into_owned();
-        handle.insert(&key, sealer.seal(tree, &key, clear)?)?;
-        rewritten += 1;
-        if rewritten % STEP_ROWS == 0 {
-            trees.flush()?;
-        }
-    }
-    Ok(rewritten)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     clippy::print_stderr,
     reason = "helpers of tests are tests"
 )]
@@ -11,6 +12,7 @@
 mod api;
 mod binary;
 mod cli;
+mod clients;
 mod disk;
 mod hostile;
 mod hostile_receivers;
@@ -18,10 +20,13 @@ mod hostile_receivers;
 mod hostile_tools;
 mod inbound;
 mod limits;
+mod properties;
+mod races;
 mod receivers;
 mod sealed;
 mod ssrf;
 mod tidy;
 
 #[path = "../support/mod.rs"]
+#[allow(clippy::let_underscore_must_use, reason = "as in the other test programs")]
 mod support;

@@ -35,7 +35,8 @@ fn fill(store: &Store) {
     store
         .write_and_wait(move |w| {
             let headers = BTreeMap::from([("authorization".to_owned(), SECRETS[1].to_owned())]);
-            w.put_endpoint(Endpoint { headers, ..new_endpoint(w, app) })?;
+            let description = "long enough to take several rows ".repeat(500);
+            w.put_endpoint(Endpoint { description, headers, ..new_endpoint(w, app) })?;
             let id = w.new_source_id();
             let mut source = Source::new(id, OrgId::default_org(), app, "token-1".into(), w.now());
             source.secrets = vec![SourceSecret(SECRETS[2].to_owned())];
@@ -54,11 +55,14 @@ fn fill(store: &Store) {
                 },
             )?;
             let key = IdempotencyKey { hash: [3; 32], fingerprint: [4; 32] };
-            w.once(Some(&key), |_| {
-                Ok(Answer::Body { status: 200, body: SECRETS[4].as_bytes().to_vec() })
-            })
+            w.once(Some(&key), |_| Ok(answer()))
         })
         .unwrap();
+}
+
+fn answer() -> Answer {
+    let body = format!("{}{}", "x".repeat(6000), SECRETS[4]).into_bytes();
+    Answer::Body { status: 200, body }
 }
 
 /// Everything that [`fill`] put there can be read, and the checker is content.
@@ -79,7 +83,7 @@ fn check_whole(store: &Store) {
     let (answer, repeated) =
         store.write_and_wait(move |w| w.once(Some(&key), |_| panic!("not kept"))).unwrap();
     assert!(repeated);
-    assert_eq!(answer, Answer::Body { status: 200, body: SECRETS[4].as_bytes().to_vec() });
+    assert_eq!(answer, self::answer());
 }
 
 /// Which of [`SECRETS`] can be read in some row.
