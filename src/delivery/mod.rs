@@ -12,6 +12,8 @@
 mod attempt;
 mod classify;
 mod connect;
+#[cfg(test)]
+pub(crate) mod fuzzed;
 mod guard;
 mod headers;
 mod proxy;

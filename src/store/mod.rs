@@ -19,6 +19,8 @@ mod durable;
 pub mod error;
 pub mod events;
 pub mod expiry;
+#[cfg(test)]
+pub(crate) mod fuzzed;
 pub mod idempotency;
 mod keys;
 mod long;
