@@ -9,6 +9,7 @@ mod mutate;
 mod targets;
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -38,7 +39,12 @@ fn one(target: &Target, input: &[u8]) -> Result<u64, String> {
     let begun = Instant::now();
     let outcome = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));
     let took = begun.elapsed();
-    let hex = || input.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = || {
+        input.iter().fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").unwrap();
+            text
+        })
+    };
     match outcome {
         Err(_) => Err(format!("{} panicked on {} ({:?})", target.name, hex(), show(input))),
         Ok(_) if took > SLOW => Err(format!("{} took {took:?} for {}", target.name, hex())),

@@ -26,7 +26,9 @@ fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
 pub(super) fn targets() -> Vec<Target> {
     let mut all = of_the_api();
     all.extend(of_senders());
+    all.extend(of_owners_and_receivers());
     all.extend(of_operators());
+    all.extend(of_the_disk());
     all
 }
 
@@ -137,6 +139,11 @@ fn of_senders() -> Vec<Target> {
             ],
             run: signature::fuzzed::secret,
         },
+    ]
+}
+
+fn of_owners_and_receivers() -> Vec<Target> {
+    vec![
         Target {
             name: "url",
             seeds: texts(&[
@@ -245,6 +252,11 @@ fn of_operators() -> Vec<Target> {
             words: &["socks5h://", "/33", "/0", "::", "%40", "@"],
             run: delivery::fuzzed::egress,
         },
+    ]
+}
+
+fn of_the_disk() -> Vec<Target> {
+    vec![
         Target {
             name: "record",
             seeds: store::fuzzed::genuine_records(),

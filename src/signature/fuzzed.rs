@@ -66,8 +66,11 @@ pub(crate) fn request(bytes: &[u8]) -> u64 {
 pub(crate) fn raw(bytes: &[u8]) -> u64 {
     match RawRequest::parse(bytes) {
         Ok(request) => {
-            let again = RawRequest::parse(&request.to_bytes());
-            assert_eq!(again.map(|again| again.body), Ok(request.body.clone()));
+            // `to_bytes` may add one.
+            if request.headers.len() < super::MAX_RAW_HEADERS {
+                let again = RawRequest::parse(&request.to_bytes());
+                assert_eq!(again.map(|again| again.body), Ok(request.body.clone()));
+            }
             kind((1, request.headers.len().min(8)))
         }
         Err(problem) => kind(std::mem::discriminant(&problem)),

@@ -41,7 +41,8 @@ pub(crate) fn record(bytes: &[u8]) -> u64 {
             .map(|row| assert_eq!(QueueRecord::of(&row).into_domain(key).unwrap(), row)),
         5 => records::read::<DeliveryRecord>(Tree::Deliveries, row)
             .and_then(|r| r.into_domain(MessageId(ID), EndpointId(ID)))
-            .map(|delivery| drop(DeliveryRecord::of(&delivery))),
+            .map(|delivery| codec::encode(&DeliveryRecord::of(&delivery)))
+            .map(drop),
         6 => records::read_with_tail::<AttemptRecord>(Tree::Attempts, row)
             .and_then(|(r, tail)| r.into_domain(EndpointId(ID), AttemptId(ID), tail.to_vec()))
             .map(drop),

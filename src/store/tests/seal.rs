@@ -170,10 +170,10 @@ fn a_change_of_keys_that_was_cut_short_is_finished() {
     fill(&store);
     // As if the process had ended after the first table: a sealed row and no mark.
     let sealer = super::super::seal::Sealer::new(&keys(Some(FIRST), None));
-    let sealed = super::super::long::renew(&store.shared.trees, Tree::Endpoints, |key, value| {
+    let renewed = super::super::long::renew(&store.shared.trees, Tree::Endpoints, |key, value| {
         sealer.seal(Tree::Endpoints, key, value.to_vec()).map(Some)
     });
-    assert_eq!(sealed.unwrap(), 1);
+    assert_eq!(renewed.unwrap(), 1);
     store.close().unwrap();
     drop(store);
     let refused = open(&path, Keys::default()).err();
