@@ -13,7 +13,7 @@ pub(crate) fn url(bytes: &[u8]) -> u64 {
     match check_url(&text, false, &AddressPolicy::default()) {
         Ok(url) => {
             let host = url.host_str().unwrap().trim_matches(['[', ']']);
-            match host.parse() {
+            match host.parse().map(|ip: IpAddr| ip.to_canonical()) {
                 Ok(IpAddr::V4(v4)) => {
                     let inner = v4.is_loopback() || v4.is_private() || v4.is_link_local();
                     assert!(!inner && !v4.is_unspecified(), "{url} passed");
