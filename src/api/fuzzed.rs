@@ -53,13 +53,19 @@ pub(crate) fn query(bytes: &[u8]) -> u64 {
     let range = page.as_ref().map(|page| page.range(|text| text.parse().map(|id: MessageId| id.0)));
     let (flag, moment) = (query.flag("with_content", true), query.moment("before"));
     let list = query.list("event_types");
-    kind((page.is_ok(), range.is_ok_and(|r| r.is_ok()), flag.is_ok(), moment.is_ok(), list.len()))
+    kind((
+        page.is_ok(),
+        range.is_ok_and(|r| r.is_ok()),
+        flag.is_ok(),
+        moment.is_ok(),
+        list.len().min(8),
+    ))
 }
 
 /// The body of a message, and how deep it is nested.
 pub(crate) fn message(bytes: &[u8]) -> u64 {
     let text = String::from_utf8_lossy(bytes);
-    kind((super::message::is_message(bytes), depth(&text).min(200)))
+    kind((super::message::is_message(bytes), depth(&text).min(200) / 8))
 }
 
 /// A path: its segments hold what is behind the percent signs, and no slash was made of them.
@@ -73,5 +79,5 @@ pub(crate) fn path(bytes: &[u8]) -> u64 {
     };
     let segments = request.segments();
     assert_eq!(segments.len(), request.path.matches('/').count());
-    kind(segments.len())
+    kind(segments.len().min(8))
 }

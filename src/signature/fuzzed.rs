@@ -50,8 +50,8 @@ pub(crate) fn request(bytes: &[u8]) -> u64 {
     if verdict.is_ok() {
         drop(profile.handshake(&request, secrets, &vector.cfg, Stage::AfterVerify));
         if profile.covers_body && !BY_MEANING.contains(&profile.name.as_str()) {
-            let mut signed = GENUINE.iter().filter(|(other, _)| other.provider == vector.provider);
-            let is_signed = signed.any(|(other, _)| other.bytes == request.body);
+            // By whichever of them: several providers sign alike, and share a secret in the vectors.
+            let is_signed = GENUINE.iter().any(|(other, _)| other.bytes == request.body);
             assert!(is_signed, "{}: an unsigned body passed", profile.name);
         }
     }
