@@ -6,6 +6,8 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod delivery;
+#[cfg(test)]
+mod fuzz;
 pub mod inbound;
 pub mod model;
 pub mod scheduler;

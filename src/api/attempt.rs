@@ -62,6 +62,10 @@ struct AttemptOut {
     msg_id: String,
     endpoint_id: String,
     timestamp: String,
+    /// Ours: why it failed, as a stable word. A status alone does not tell when an answer of 200
+    /// never ended.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    failure_code: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     msg: Option<Box<RawValue>>,
 }
@@ -81,6 +85,7 @@ impl AttemptOut {
             msg_id: attempt.message.to_string(),
             endpoint_id: attempt.endpoint.to_string(),
             timestamp: attempt.started_at.to_string(),
+            failure_code: attempt.failure_code.clone(),
             msg: None,
         }
     }

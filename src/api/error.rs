@@ -146,9 +146,12 @@ impl From<Error> for ApiError {
                 Self::new(507, "storage_full", text).later(30)
             }
             Error::Closing => Self::new(503, "stopping", "the daemon is stopping").later(5),
-            Error::Locked(_) | Error::Newer { .. } | Error::Corrupt { .. } | Error::Io { .. } => {
-                Self::internal(text)
-            }
+            Error::Locked(_)
+            | Error::Newer { .. }
+            | Error::NoKey { .. }
+            | Error::WrongKey { .. }
+            | Error::Corrupt { .. }
+            | Error::Io { .. } => Self::internal(text),
         }
     }
 }

@@ -210,6 +210,13 @@ pub(super) fn check_depth(payload: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Whether a body can be read as a message: for the fuzzer.
+#[cfg(test)]
+pub(super) fn is_message(body: &[u8]) -> bool {
+    let message: Result<MessageIn<'_>, _> = serde_json::from_slice(body);
+    message.is_ok_and(|message| check_depth(message.payload.get()).is_ok())
+}
+
 fn check_content_type(content_type: Option<&str>) -> Result<(), ApiError> {
     let content_type = content_type.unwrap_or_default();
     if content_type.len() > CONTENT_TYPE_BYTES

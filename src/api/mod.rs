@@ -20,6 +20,8 @@ pub mod error;
 mod event_openapi;
 pub mod event_type;
 mod expunge;
+#[cfg(test)]
+pub(crate) mod fuzzed;
 mod health;
 mod idempotency;
 mod ingest;

@@ -182,6 +182,13 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// On every answer that does not say otherwise: it is data and not a page, and nobody's to keep.
+const GUARDS: &[(&str, &str)] = &[
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("cache-control", "no-store"),
+    ("referrer-policy", "no-referrer"),
+];
+
 fn response(reply: Reply) -> http::Response<Bytes> {
     let mut builder =
         http::Response::builder().status(reply.status).header("access-control-allow-origin", "*");
@@ -189,6 +196,11 @@ fn response(reply: Reply) -> http::Response<Bytes> {
         builder = builder
             .header("content-type", reply.content_type)
             .header("x-content-type-options", "nosniff");
+    }
+    for (name, value) in GUARDS {
+        if !reply.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)) {
+            builder = builder.header(*name, *value);
+        }
     }
     for (name, value) in &reply.headers {
         builder = builder.header(*name, value);

@@ -34,6 +34,8 @@ pub fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     for warning in &loaded.warnings {
         out::note(&format!("posthaste: warning: {warning}"));
     }
+    // Whatever is written from here on is its owner's alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     daemon::serve(&loaded, &args.flags.overrides(), |daemon| {
         let token = if args.flags.dev {
             daemon.token()

@@ -207,7 +207,7 @@ fn proxy(value: &Value, environment: &BTreeMap<String, String>) -> Result<Option
     let Some(secret) = secret(value, environment)? else { return Ok(None) };
     let parsed = Url::parse(secret.reveal()).ok();
     let usable = parsed.filter(|url| {
-        ["http", "https", "socks5"].contains(&url.scheme())
+        ["http", "socks5", "socks5h"].contains(&url.scheme())
             && url.has_host()
             && ["", "/"].contains(&url.path())
             && url.query().is_none()

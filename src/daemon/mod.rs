@@ -64,10 +64,9 @@ impl Daemon {
     /// # Errors
     /// The data folder, the store, the secret or the address cannot be used; each says which.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
-        settings::refuse_unbuilt(config)?;
         let folder = &config.storage.path;
         settings::make_private(folder)
-            .with_context(|| format!("failed to make the data folder {}", folder.display()))?;
+            .with_context(|| format!("failed to use the data folder {}", folder.display()))?;
         let secret = settings::secret(config, folder)?;
         let deliverer =
             Deliverer::new(settings::delivery(config)?).context("failed to set up delivery")?;

@@ -18,21 +18,29 @@ use crate::model::clock::SystemClock;
 use crate::model::retry::RetrySchedule;
 use crate::scheduler::Settings;
 use crate::scheduler::core::Limits;
-use crate::store::Options;
+use crate::store::{Keys, Options};
 
-/// Refuses settings that promise what is not built: an operator would believe it is done.
-pub(super) fn refuse_unbuilt(config: &Config) -> anyhow::Result<()> {
-    let unbuilt = [
-        ("server.encryption_key", config.server.encryption_key.is_some()),
-        ("server.encryption_key_old", config.server.encryption_key_old.is_some()),
-    ];
-    for (key, is_set) in unbuilt {
-        anyhow::ensure!(
-            !is_set,
-            "{key} is set, but not built yet: take it out of the configuration"
-        );
+/// Makes the data folder, readable by its owner alone. An empty one that is there, as installers
+/// make it, is closed to others; one that has been open to them with something in it is refused, for
+/// nobody knows what they read or put there.
+pub(super) fn make_private(folder: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mode = std::fs::metadata(folder)?.permissions().mode() & 0o7777;
+    let by_others = mode & 0o007;
+    if by_others == 0 {
+        return Ok(());
     }
-    Ok(())
+    // What others may delete in is no folder of ours: /tmp, for one.
+    let is_shared = mode & 0o1000 != 0;
+    if !is_shared && std::fs::read_dir(folder)?.next().is_none() {
+        return Ok(std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?);
+    }
+    anyhow::bail!(
+        "it is open to every user of this machine (mode {mode:04o}), and secrets lie in it: \
+         run `chmod 700 {}`, or name a folder of its own (storage.path, --data)",
+        folder.display()
+    )
 }
 
 /// Confirms subscriptions through the guard that deliveries go through.
@@ -42,12 +50,6 @@ impl Confirm for Confirmer {
     fn confirm(&self, url: &str) -> Result<(), String> {
         self.0.fetch(url).map_err(|failure| failure.to_string())
     }
-}
-
-/// Makes the data folder, readable by its owner alone. One that is there keeps its mode.
-pub(super) fn make_private(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 pub(super) fn secret(config: &Config, folder: &Path) -> anyhow::Result<Secret> {
@@ -70,6 +72,10 @@ pub(super) fn store(config: &Config, path: PathBuf, http: &Handle) -> Options {
         retention: config.storage.retention,
         min_free: config.storage.min_free,
         max_size: config.storage.max_size.unwrap_or(0),
+        keys: Keys {
+            current: config.server.encryption_key.as_ref().map(|key| *key.reveal()),
+            old: config.server.encryption_key_old.as_ref().map(|key| *key.reveal()),
+        },
         clock: Arc::new(SystemClock),
         entropy: Box::new(|buffer| {
             if let Err(err) = getrandom::fill(buffer) {

@@ -13,6 +13,8 @@ mod attempt;
 mod classify;
 mod cloud_event;
 mod connect;
+#[cfg(test)]
+pub(crate) mod fuzzed;
 mod guard;
 mod headers;
 mod proxy;
@@ -34,4 +36,4 @@ pub use headers::{HeaderProblem, MAX_HEADER_NAME, MAX_HEADER_VALUE, check_custom
 pub use proxy::{Proxy, ProxyError};
 pub use resolver::{Lookup, SystemLookup};
 pub use tls::{Trust, TrustError};
-pub use url::{MAX_URL, UrlProblem, check_url};
+pub use url::{MAX_URL, UrlProblem, check_url, says_itself};

@@ -98,6 +98,16 @@ pub fn check_url(text: &str, https_only: bool, policy: &AddressPolicy) -> Result
     Ok(url)
 }
 
+/// Whether the URL itself says what was refused: a literal address, or this very name. If not, it
+/// is what the resolver saw, which is no business of the endpoint's owner.
+pub fn says_itself(url: &str, refused: &str) -> bool {
+    match Url::parse(url).ok().as_ref().and_then(Url::host) {
+        Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
+        Some(Host::Domain(name)) => name == refused,
+        None => false,
+    }
+}
+
 /// Refuses names that lead inside by convention, whatever they resolve to.
 fn check_name(name: &str, policy: &AddressPolicy) -> Result<(), UrlProblem> {
     let bare = name.strip_suffix('.').unwrap_or(name);
@@ -201,6 +211,19 @@ pub(super) mod tests {
         for text in REFUSED {
             let verdict = check(text);
             assert!(verdict.is_err(), "{text} passed as {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_the_url_says_is_told() {
+        for (url, refused, expected) in [
+            ("http://2130706433/", "127.0.0.1", true),
+            ("http://[::1]/", "::1", true),
+            ("http://foo.localhost/", "foo.localhost", true),
+            ("http://example.com/", "10.0.0.1", false),
+            ("nonsense", "10.0.0.1", false),
+        ] {
+            assert_eq!(says_itself(url, refused), expected, "{url}");
         }
     }
 

@@ -87,6 +87,8 @@ impl Answer {
             | Error::PayloadGone
             | Error::Locked(_)
             | Error::Newer { .. }
+            | Error::NoKey { .. }
+            | Error::WrongKey { .. }
             | Error::Corrupt { .. }
             | Error::Io { .. } => {
                 tracing::error!(%error, "an event could not be accepted");

@@ -1,6 +1,7 @@
 //! An endpoint: a subscription. A URL, what it wants, its secrets, headers and limits.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub enum DisabledReason {
 pub const DISABLE_AFTER: Duration = Duration::from_secs(5 * 24 * 3600);
 
 /// A subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Set once, when it is made.
     pub id: EndpointId,
@@ -69,6 +70,21 @@ pub struct Endpoint {
     pub updated_at: Timestamp,
     /// Deleted: kept for what refers to it, found by nobody, attempted never.
     pub deleted: bool,
+}
+
+/// Shows neither the values of headers nor the query of the URL: they hold other people's tokens.
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("id", &self.id)
+            .field("app", &self.app)
+            .field("url", &self.url.split(['?', '#']).next())
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("secrets", &self.secrets)
+            .field("disabled", &self.disabled)
+            .field("ordered", &self.ordered)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Endpoint {

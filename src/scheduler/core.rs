@@ -115,6 +115,8 @@ pub struct State {
     asked: usize,
     pub(super) network: Network,
     stopping: bool,
+    /// Attempts could not be recorded: none may be made.
+    halted: bool,
 }
 
 impl State {
@@ -135,6 +137,7 @@ impl State {
             asked: 0,
             network: Network::default(),
             stopping: false,
+            halted: false,
         }
     }
 
@@ -165,7 +168,7 @@ impl State {
             for _ in 0..self.round.len() {
                 // Whoever has rows read for it gets its turn with them.
                 let full = self.in_flight + self.loads >= self.limits.max_in_flight;
-                if self.stopping || full {
+                if self.stopping || self.halted || full {
                     return;
                 }
                 let Some(id) = self.round.pop_front() else { return };
@@ -178,13 +181,24 @@ impl State {
     pub fn next_wake(&self) -> Option<Timestamp> {
         let lanes = self.wakes.first().map(|(at, _)| *at);
         // A probe that cannot be made yet waits for an attempt to end, not for a moment.
-        let may_probe = !self.stopping && self.in_flight < self.limits.max_in_flight;
+        let may_start = !self.stopping && !self.halted;
+        let may_probe = may_start && self.in_flight < self.limits.max_in_flight;
         match self.network.next_probe() {
             Some(probe) if may_probe && !self.cut_off.is_empty() => {
                 Some(lanes.map_or(probe, |at| at.min(probe)))
             }
             _ => lanes,
         }
+    }
+
+    /// Whether no attempt may be made, since it could not be recorded.
+    pub fn is_halted(&self) -> bool {
+        self.halted
+    }
+
+    /// Makes no more attempts, or goes on with the next [`State::dispatch`].
+    pub fn set_halted(&mut self, halted: bool) {
+        self.halted = halted;
     }
 
     /// Rows of this endpoint that must not be read again.

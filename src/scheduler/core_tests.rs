@@ -149,3 +149,12 @@ fn endpoints_take_turns() {
     let first: std::collections::HashSet<_> = crowd.runs.iter().take(50).collect();
     assert_eq!(first.len(), 50, "each had its turn before any had a second");
 }
+
+#[test]
+fn nothing_is_started_while_attempts_cannot_be_recorded() {
+    let mut crowd = Crowd::new(3, 2, 10);
+    crowd.state.set_halted(true);
+    assert_eq!(crowd.dispatch().len(), 0);
+    crowd.state.set_halted(false);
+    assert_eq!(crowd.dispatch().len(), 6, "all of it goes on");
+}

@@ -3,6 +3,7 @@
 use super::core::{Command, Finished, State};
 use super::lane::QUICK;
 use super::offline::{Blame, SUSPECT_WAIT};
+use crate::delivery::says_itself;
 use crate::model::clock::Timestamp;
 use crate::model::delivery::{Trigger, Verdict};
 use crate::model::outcome::{Failure, Outcome};
@@ -110,14 +111,33 @@ fn judge(
     Some((retry, true))
 }
 
+/// Whether the failure's text says more than the status that is recorded beside it.
+fn says_more(failure: &Failure) -> bool {
+    !matches!(failure, Failure::Status(_))
+}
+
+/// What the endpoint's owner reads. The whole of it where it says nothing but what is wrong with
+/// their own URL.
+fn text_for_owner(failure: &Failure, url: &str) -> String {
+    if let Failure::AddressRefused { address, .. } = failure
+        && says_itself(url, address)
+    {
+        return failure.to_string();
+    }
+    failure.public_text()
+}
+
 fn result(done: Finished, verdict: Verdict, blames_endpoint: bool) -> AttemptResult {
     let outcome = done.outcome.unwrap_or_else(|| {
         Outcome::failed(Failure::Internal { detail: String::new() }, std::time::Duration::ZERO)
     });
     let failure = outcome.failure.as_ref();
-    let response = match (outcome.status, failure) {
-        (None, Some(failure)) => failure.public_text().into_bytes(),
-        _ => outcome.body,
+    let response = match failure {
+        // What people read where there is no answer to show.
+        Some(failure) if outcome.body.is_empty() && says_more(failure) => {
+            text_for_owner(failure, &done.endpoint.url).into_bytes()
+        }
+        Some(_) | None => outcome.body,
     };
     AttemptResult {
         row: done.task.row,

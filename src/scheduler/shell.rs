@@ -23,6 +23,8 @@ const BUNCH: usize = 256;
 
 /// After a bunch of so many more is on its way.
 const BUSY: usize = 6;
+/// So often is looked whether there is room on the disk again.
+const HALT: Duration = Duration::from_secs(1);
 /// While busy, so long is waited for more: threads have something ahead, and every wake-up costs.
 const GATHER: Duration = Duration::from_micros(150);
 
@@ -173,6 +175,7 @@ impl Shell {
         let mut taken = 0;
         loop {
             let now = self.time.now();
+            self.halt();
             self.decide(now, &mut commands)?;
             if taken >= BUSY {
                 std::thread::sleep(GATHER);
@@ -181,8 +184,9 @@ impl Shell {
                 counts.in_flight = self.state.in_flight();
                 counts.settled = self.state.is_settled();
             });
-            let wait = self.state.next_wake().map_or(LONGEST_SLEEP, |at| at.since(now));
-            match inputs.recv_timeout(wait.min(LONGEST_SLEEP)) {
+            let longest = if self.state.is_halted() { HALT } else { LONGEST_SLEEP };
+            let wait = self.state.next_wake().map_or(longest, |at| at.since(now));
+            match inputs.recv_timeout(wait.min(longest)) {
                 Ok(Input::End) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(Input::Event(event)) => {
                     let now = self.time.now();
@@ -197,6 +201,20 @@ impl Shell {
         }
         self.pool.close();
         Ok(())
+    }
+
+    /// While the disk is so full that attempts could not be recorded, none is made.
+    fn halt(&mut self) {
+        let halted = self.store.space().is_critical();
+        if halted == self.state.is_halted() {
+            return;
+        }
+        if halted {
+            tracing::error!("the disk is full: deliveries wait for room to record them");
+        } else {
+            tracing::info!("there is room on the disk again: deliveries go on");
+        }
+        self.state.set_halted(halted);
     }
 
     /// Takes in what waits already, and says how much. `None` when the end was among it.

@@ -102,6 +102,7 @@ impl Worker {
                     now: started_at,
                 });
                 if !outcome.is_success() {
+                    tell_refused(&endpoint, &outcome);
                     schedule = self.own_schedule(&endpoint, &message);
                     jitter = chance();
                 }
@@ -145,6 +146,14 @@ impl Worker {
         let tenant = directory.tenant(endpoint.app).ok()??;
         let event_type = directory.event_type(tenant.app.org, &message.event_type).ok()??;
         event_type.retry_schedule.clone().map(RetrySchedule)
+    }
+}
+
+/// An address that the guard refused is for the operator to know: the owner of the endpoint is not
+/// told what a name led to.
+fn tell_refused(endpoint: &SharedEndpoint, outcome: &Outcome) {
+    if let Some(failure @ Failure::AddressRefused { .. }) = &outcome.failure {
+        tracing::warn!(endpoint = %endpoint.id, app = %endpoint.app, "not delivered: {failure}");
     }
 }
 

@@ -38,6 +38,8 @@ mod asymmetric;
 mod diagnose;
 mod digest;
 mod extract;
+#[cfg(test)]
+pub(crate) mod fuzzed;
 mod handshake;
 mod key;
 mod pointer;
@@ -57,7 +59,7 @@ mod time;
 mod verify;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use diagnose::MAX_DIAGNOSED_BYTES;
 pub use extract::MAX_SIGNATURES;

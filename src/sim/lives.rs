@@ -25,6 +25,7 @@ pub(super) fn open(
         retention: RETENTION,
         min_free: 0,
         max_size: 0,
+        keys: crate::store::Keys::default(),
         clock: Arc::clone(wall) as Arc<dyn Clock>,
         entropy: Box::new(move |buffer| {
             buffer.chunks_mut(8).for_each(|chunk| {

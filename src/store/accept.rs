@@ -72,7 +72,7 @@ impl Writer<'_> {
         new: NewMessage,
         headers: Vec<(String, String)>,
     ) -> Result<Arc<Message>> {
-        self.shared().space.check()?;
+        self.shared().space.check_for(new.payload.len())?;
         if let Some(event_id) = &new.event_id {
             self.take_event_id(app, event_id)?;
         }

@@ -15,6 +15,9 @@ use crate::model::delivery::{Delivery, QueueKey, QueueRow, State, Trigger, Verdi
 use crate::model::endpoint::{DISABLE_AFTER, DisabledReason, Endpoint};
 use crate::model::id::{AppId, AttemptId, EndpointId, MessageId};
 
+/// Bytes of an answer that are kept while the disk is full.
+const SHORT_RESPONSE: usize = 256;
+
 /// What came of one attempt, as the scheduler hands it in.
 #[derive(Debug, Clone)]
 pub struct AttemptResult {
@@ -104,7 +107,11 @@ impl Writer<'_> {
             response: Vec::new(),
             failure_code: result.failure_code.to_owned(),
         };
-        self.write_attempt(&attempt, &result.response);
+        let mut kept = result.response.as_slice();
+        if self.shared().space.is_short() {
+            kept = kept.get(..SHORT_RESPONSE).unwrap_or(kept);
+        }
+        self.write_attempt(&attempt, kept);
         attempt.id
     }
 

@@ -26,6 +26,9 @@ fn config() -> Configuration {
     standard()
 }
 
+/// Bytes a record may say that it has: what a damaged one says must not be asked of the memory.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+
 /// Writes a record.
 pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
     encode_with_tail(record, &[])
@@ -56,8 +59,9 @@ pub fn decode_with_tail<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]),
     if *version != VERSION {
         return Err(CodecError::Version(*version));
     }
-    let (record, used) = bincode::serde::decode_from_slice(rest, config())
-        .map_err(|err| CodecError::Malformed(err.to_string()))?;
+    let (record, used) =
+        bincode::serde::decode_from_slice(rest, config().with_limit::<MOST_BYTES>())
+            .map_err(|err| CodecError::Malformed(err.to_string()))?;
     Ok((record, rest.get(used..).unwrap_or_default()))
 }
 
@@ -80,6 +84,15 @@ mod tests {
         fn any_bytes_are_an_answer_and_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
             drop(decode::<(String, u64, Vec<String>)>(&bytes));
         }
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_is_an_error_and_no_allocation() {
+        // A text of 1,790,000,000,000 bytes, as a damaged record may say.
+        let huge = encode(&1_790_000_000_000_u64);
+        assert!(matches!(decode::<String>(&huge), Err(CodecError::Malformed(_))));
+        let most = "x".repeat(MOST_BYTES - 64);
+        assert_eq!(decode::<String>(&encode(&most)).unwrap(), most);
     }
 
     #[test]

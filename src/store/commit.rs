@@ -80,8 +80,8 @@ impl Job {
 pub(super) struct Written {
     answers: Vec<Answer>,
     events: Events,
-    /// It has rows.
-    is_dirty: bool,
+    /// Bytes of rows that do not last yet.
+    row_bytes: usize,
 }
 
 impl Written {
@@ -118,7 +118,11 @@ impl Committer {
 
     /// Makes what was written last.
     pub(super) fn flush(&self, written: &Written) -> Result<()> {
-        if written.is_dirty { self.shared.trees.flush() } else { Ok(()) }
+        if written.row_bytes > 0 {
+            self.shared.trees.flush()?;
+            self.shared.space.wrote(written.row_bytes, &self.shared.trees);
+        }
+        Ok(())
     }
 
     /// Answers, and tells what was done.
@@ -151,16 +155,17 @@ pub(super) fn write_group(shared: &Shared, jobs: &mut VecDeque<Job>) -> Result<W
     }
     let (rows, events) = group.into_parts();
     if rows.is_empty() {
-        return Ok(Written { answers, events, is_dirty: false });
+        return Ok(Written { answers, events, row_bytes: 0 });
     }
+    let row_bytes = rows.bytes();
     rows.apply(&shared.trees)?;
     #[cfg(test)]
     super::planted::before_flush();
     #[cfg(test)]
     if super::planted::is(super::planted::Bug::AnswerBeforeFlush) {
-        return Ok(Written { answers, events, is_dirty: false });
+        return Ok(Written { answers, events, row_bytes: 0 });
     }
-    Ok(Written { answers, events, is_dirty: true })
+    Ok(Written { answers, events, row_bytes })
 }
 
 /// Where work is handed in: to the commit thread, or straight to a [`Committer`] in the simulator.

@@ -58,6 +58,26 @@ pub enum Error {
         /// The newest this program knows.
         known: u32,
     },
+    /// Secrets in it are sealed, and there is no key.
+    #[error(
+        "the store's secrets are sealed with the key {needed}, and server.encryption_key is not set: \
+         give that key there (env:NAME or file:PATH); without it they cannot be read"
+    )]
+    NoKey {
+        /// The key that is needed, by its id.
+        needed: String,
+    },
+    /// Secrets in it are sealed with another key.
+    #[error(
+        "the store's secrets are sealed with the key {needed}, but server.encryption_key is {given}: \
+         give {needed} there, or, to change keys, as server.encryption_key_old beside the new one"
+    )]
+    WrongKey {
+        /// The key that is needed, by its id.
+        needed: String,
+        /// The key that was given, by its id.
+        given: String,
+    },
     /// What is on disk is not what was written there.
     #[error("store is damaged in {place}: {detail}")]
     Corrupt {

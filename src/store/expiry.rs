@@ -204,13 +204,17 @@ impl Writer<'_> {
         if self.get(Tree::PayloadExpiry, &expiry)?.is_some() {
             self.remove(Tree::PayloadExpiry, &expiry);
         }
-        self.remove(Tree::Messages, &keys::message(app, id));
+        let key = keys::message(app, id);
+        let row = self.get(Tree::Messages, &key)?;
+        self.shared().space.freed(row.map_or(0, |row| row.len()));
+        self.remove(Tree::Messages, &key);
         Ok(())
     }
 
     fn remove_prefix(&mut self, tree: Tree, prefix: &[u8]) -> Result<()> {
-        for (key, _) in self.scan(tree, prefix, usize::MAX)? {
+        for (key, value) in self.scan(tree, prefix, usize::MAX)? {
             self.remove(tree, &key);
+            self.shared().space.freed(value.len());
         }
         Ok(())
     }

@@ -70,8 +70,13 @@ impl Writer<'_> {
             },
         };
         let row = bucket_key(self.now().0 / BUCKET_MS, &key.hash);
+        let mut record = codec::encode(&record);
+        if let Answer::Body { .. } = &answer {
+            // It may hold a token.
+            record = self.shared().sealer.seal(Tree::Idempotency, &row, record)?;
+        }
         // An answer that was kept in this bucket has not expired, and would have been given.
-        self.put_new_long(Tree::Idempotency, &row, &codec::encode(&record));
+        self.put_new_long(Tree::Idempotency, &row, &record);
         Ok((answer, false))
     }
 
@@ -80,10 +85,9 @@ impl Writer<'_> {
         let newest = self.now().0 / BUCKET_MS + 1;
         let oldest = self.now().0.saturating_sub(KEPT_MS) / BUCKET_MS;
         for bucket in (oldest..=newest).rev() {
-            let Some(row) = self.get_long(Tree::Idempotency, &bucket_key(bucket, &key.hash))?
-            else {
-                continue;
-            };
+            let row_key = bucket_key(bucket, &key.hash);
+            let Some(row) = self.get_long(Tree::Idempotency, &row_key)? else { continue };
+            let row = self.shared().sealer.open(Tree::Idempotency, &row_key, &row)?;
             let record: IdempotencyRecord = records::read(Tree::Idempotency, &row)?;
             if record.expires_at <= self.now().0 {
                 return Ok(None);

@@ -48,6 +48,43 @@ pub(super) fn for_each(
     }
 }
 
+/// Writes every record of a tree anew that `renew` gives other bytes for, each in one piece of work:
+/// while a store is opened. Says how many those were.
+pub(super) fn renew(
+    trees: &Trees,
+    tree: Tree,
+    mut renew: impl FnMut(&[u8], &[u8]) -> Result<Option<Vec<u8>>>,
+) -> Result<usize> {
+    let mut keys = Vec::new();
+    for_each(trees, tree, |key, _| {
+        keys.push(key.to_vec());
+        Ok(())
+    })?;
+    let (handle, mut renewed) = (trees.tree(tree), 0);
+    for key in keys {
+        let Some(first) = handle.get(&key)? else { continue };
+        let (mut bytes, mut batch) = (first.to_vec(), sled::Batch::default());
+        if first.len() == CHUNK_BYTES {
+            for row in handle.scan_prefix([&key[..], &[0]].concat()) {
+                let (piece, value) = row?;
+                if is_piece(&piece, &key) {
+                    bytes.extend_from_slice(&value);
+                    batch.remove(piece);
+                }
+            }
+        }
+        let Some(bytes) = renew(&key, &bytes)? else { continue };
+        let (first, rest) = bytes.split_at(bytes.len().min(CHUNK_BYTES));
+        for (n, piece) in (0u16..).zip(rest.chunks(CHUNK_BYTES)) {
+            batch.insert(piece_key(&key, n), piece);
+        }
+        batch.insert(key, first);
+        handle.apply_batch(batch)?;
+        renewed += 1;
+    }
+    Ok(renewed)
+}
+
 impl Writer<'_> {
     /// Stages a record of any length.
     pub(super) fn put_long(&mut self, tree: Tree, key: &[u8], bytes: &[u8]) -> Result<()> {

@@ -70,7 +70,8 @@ pub(super) fn assemble(
 
 /// Puts `length` bytes together from their chunks.
 fn chunks(rows: &impl Rows, tree: Tree, id: &[u8; ID_BYTES], length: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(length);
+    // `length` is what a damaged row may say.
+    let mut bytes = Vec::with_capacity(length.min(MOST_AT_ONCE));
     for n in 0..=u16::MAX {
         if bytes.len() >= length {
             break;
@@ -227,4 +228,6 @@ impl Writer<'_> {
 }
 
 /// The largest payload that fits: chunk numbers are `u16`.
+/// Bytes that are taken for a payload before it is read.
+const MOST_AT_ONCE: usize = 1 << 20;
 const _: () = assert!(crate::model::message::MAX_PAYLOAD_BYTES / CHUNK_BYTES <= u16::MAX as usize);

@@ -19,6 +19,8 @@ mod durable;
 pub mod error;
 pub mod events;
 pub mod expiry;
+#[cfg(test)]
+pub(crate) mod fuzzed;
 pub mod idempotency;
 mod io_threads;
 mod keys;
@@ -33,6 +35,7 @@ mod pipeline;
 pub(crate) mod planted;
 pub mod queue;
 mod records;
+mod seal;
 pub mod sources;
 pub mod space;
 pub mod spine;
@@ -57,6 +60,7 @@ pub use durable::Sync;
 pub use error::{Error, Result};
 use events::Events;
 use pipeline::Commit;
+pub use seal::Keys;
 use trees::Trees;
 pub use writer::Writer;
 
@@ -83,6 +87,8 @@ pub struct Options {
     pub min_free: u64,
     /// Bytes the store may grow to; 0 = no limit.
     pub max_size: u64,
+    /// What secrets in it are sealed with.
+    pub keys: Keys,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Chance, for ids.
@@ -129,6 +135,7 @@ pub(crate) struct Shared {
     last_in_queue: Mutex<HashMap<EndpointId, (Timestamp, MessageId)>>,
     retention: Duration,
     space: space::Space,
+    sealer: seal::Sealer,
     bell: tasks::Bell,
 }
 
@@ -154,9 +161,12 @@ impl Store {
     pub fn open(options: Options, events: StoreEvents) -> Result<Self> {
         let trees = Trees::open(&options.path, options.cache, options.sync)?;
         migrate::run(&trees)?;
+        let sealer = seal::Sealer::new(&options.keys);
+        seal::settle(&trees, &sealer)?;
         let shared = Arc::new(Shared {
             space: space::Space::new(&options.path, options.min_free, options.max_size),
             trees,
+            sealer,
             directory: Directory::default(),
             clock: options.clock,
             ids: Mutex::new(IdSource {

@@ -220,7 +220,8 @@ impl Writer<'_> {
         if source.deleted {
             self.remove(Tree::Sources, &key);
         } else {
-            self.put(Tree::Sources, &key, codec::encode(&SourceRecord::of(&source)));
+            let record = codec::encode(&SourceRecord::of(&source));
+            self.put_sealed(Tree::Sources, &key, record)?;
         }
         let source = Arc::new(source);
         self.shared().directory.put_source(Arc::clone(&source))?;
@@ -287,7 +288,7 @@ impl Writer<'_> {
         }
         let id = CaptureId(self.new_id());
         for (n, chunk) in (0u16..).zip(refused.request.chunks(CHUNK_BYTES)) {
-            self.put(Tree::RefusedBytes, &keys::chunk(&id.0, n), chunk);
+            self.put_sealed(Tree::RefusedBytes, &keys::chunk(&id.0, n), chunk.to_vec())?;
         }
         let record = RefusedRecord {
             at: refused.at.0,
@@ -298,7 +299,8 @@ impl Writer<'_> {
             body_bytes: refused.body_bytes,
             kept_bytes: u32::try_from(refused.request.len()).unwrap_or(u32::MAX),
         };
-        self.put(Tree::Refused, &keys::pair(&source.0, &id.0), codec::encode(&record));
+        let key = keys::pair(&source.0, &id.0);
+        self.put_sealed(Tree::Refused, &key, codec::encode(&record))?;
         Ok(id)
     }
 
@@ -335,6 +337,7 @@ impl Store {
             let (key, value) = row?;
             let (_, id) = keys::split_pair(&key)
                 .ok_or_else(|| Error::corrupt("refused", "a key has the wrong length"))?;
+            let value = self.shared.sealer.open(Tree::Refused, &key, &value)?;
             let (refused, _) = read_refused(&value)?;
             found.push((CaptureId(id), refused));
         }
@@ -343,12 +346,16 @@ impl Store {
 
     /// One refused request, whole.
     pub fn refused_request(&self, source: SourceId, id: CaptureId) -> Result<Option<Refused>> {
-        let row = self.shared.trees.tree(Tree::Refused).get(keys::pair(&source.0, &id.0))?;
+        let key = keys::pair(&source.0, &id.0);
+        let row = self.shared.trees.tree(Tree::Refused).get(key)?;
         let Some(row) = row else { return Ok(None) };
+        let row = self.shared.sealer.open(Tree::Refused, &key, &row)?;
         let (mut refused, length) = read_refused(&row)?;
         refused.request = Vec::with_capacity(length);
         for chunk in self.shared.trees.tree(Tree::RefusedBytes).scan_prefix(id.0) {
-            refused.request.extend_from_slice(&chunk?.1);
+            let (key, chunk) = chunk?;
+            let chunk = self.shared.sealer.open(Tree::RefusedBytes, &key, &chunk)?;
+            refused.request.extend_from_slice(&chunk);
         }
         // The ring may have dropped it between the two reads.
         Ok((refused.request.len() == length).then_some(refused))
@@ -457,6 +464,7 @@ pub(super) fn load(shared: &Shared) -> Result<()> {
         let (key, value) = row?;
         let (org, id) = keys::split_pair(&key)
             .ok_or_else(|| Error::corrupt("sources", "a key has the wrong length"))?;
+        let value = shared.sealer.open(Tree::Sources, &key, &value)?;
         let record: SourceRecord = records::read(Tree::Sources, &value)?;
         shared.directory.put_source(Arc::new(record.into_domain(OrgId(org), SourceId(id))))?;
     }

@@ -37,6 +37,7 @@ fn open(folder: &std::path::Path, clock: &Arc<Hands>) -> Store {
         retention: Duration::from_secs(90 * 24 * 3600),
         min_free: 0,
         max_size: 0,
+        keys: crate::store::Keys::default(),
         clock,
         entropy: Box::new(move |buffer| {
             next = next.wrapping_add(1);

@@ -118,6 +118,7 @@ impl Writer<'_> {
     pub(super) fn write_endpoint(&mut self, endpoint: Endpoint) -> Result<Arc<Endpoint>> {
         let key = keys::endpoint(endpoint.app, endpoint.id);
         let record = super::codec::encode(&EndpointRecord::of(&endpoint));
+        let record = self.shared().sealer.seal(Tree::Endpoints, &key, record)?;
         self.put_long(Tree::Endpoints, &key, &record)?;
         if endpoint.is_active() || endpoint.deleted {
             // Whoever enables it again starts with a clean slate.
@@ -159,7 +160,8 @@ pub(super) fn load(shared: &Shared) -> Result<()> {
     })?;
     long::for_each(&shared.trees, Tree::Endpoints, |key, value| {
         let (app, id) = keys::split_pair(key).ok_or_else(|| damaged(Tree::Endpoints))?;
-        let record: EndpointRecord = records::read(Tree::Endpoints, value)?;
+        let value = shared.sealer.open(Tree::Endpoints, key, value)?;
+        let record: EndpointRecord = records::read(Tree::Endpoints, &value)?;
         let endpoint = record.into_domain(AppId(app), EndpointId(id))?;
         shared.directory.put_endpoint(Arc::new(endpoint))
     })?;

@@ -38,6 +38,10 @@ impl Rows {
         }
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_tree.is_empty()
     }
@@ -180,6 +184,13 @@ impl<'g> Writer<'g> {
     /// Stages a row.
     pub(super) fn put(&mut self, tree: Tree, key: &[u8], value: impl Into<IVec>) {
         self.staged.push((tree, key.into(), Some(value.into())));
+    }
+
+    /// Stages a row that holds secrets: sealed, when there is a key.
+    pub(super) fn put_sealed(&mut self, tree: Tree, key: &[u8], value: Vec<u8>) -> Result<()> {
+        let value = self.shared().sealer.seal(tree, key, value)?;
+        self.put(tree, key, value);
+        Ok(())
     }
 
     /// Stages the removal of a row.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::binary::{Running, WAIT, posthaste, stderr, stdout};
+use crate::binary::{Running, posthaste, stderr, stdout};
 
 /// No answer for so long is a hang.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -22,7 +22,7 @@ pub struct House {
     pub data: PathBuf,
     pub port: u16,
     pub token: String,
-    log: PathBuf,
+    log: tempfile::NamedTempFile,
     folder: Option<tempfile::TempDir>,
 }
 
@@ -39,8 +39,9 @@ impl House {
     /// Starts one on `data` with `args` beside the usual ones.
     pub fn on(data: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         std::fs::create_dir_all(data.parent().unwrap()).unwrap();
-        let log = data.with_extension("log");
-        let file = std::fs::File::options().create(true).append(true).open(&log).unwrap();
+        // Not beside the data: that disk may be full.
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let file = log.reopen().unwrap();
         let mut command = posthaste(&["serve", "--listen", "127.0.0.1:0", "--data"]);
         command.arg(data).args(args).envs(env.iter().copied()).stderr(file);
         let mut running = Running::start(command);
@@ -117,7 +118,7 @@ impl House {
 
     /// What the daemon wrote to stderr so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap()
+        std::fs::read_to_string(self.log.path()).unwrap()
     }
 
     /// Stops it in order and looks for panics and errors in what it wrote; gives the folder back.
@@ -249,7 +250,7 @@ fn read(stream: &mut TcpStream, buffer: &mut [u8]) -> usize {
 /// Asks until the answer is `Some`; panics after `limit`.
 #[track_caller]
 pub fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + limit.max(WAIT);
+    let end = Instant::now() + limit;
     loop {
         if let Some(answer) = ask() {
             return answer;

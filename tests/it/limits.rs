@@ -368,3 +368,28 @@ fn an_address_that_guesses_tokens_has_to_wait() {
     assert_eq!(from("192.0.2.1", &house.token).status, 200);
     house.stop();
 }
+
+/// Whatever is answered is data: no browser shows it as a page, puts it into a frame or keeps it.
+#[test]
+fn every_answer_says_that_it_is_no_page() {
+    let house = House::start(&[]);
+    let app = house.app("guards");
+    for (token, method, path, status) in [
+        (house.token.as_str(), "GET", "/api/v1/health".to_owned(), 200),
+        (&house.token, "GET", format!("/api/v1/app/{app}"), 200),
+        (&house.token, "GET", "/api/v1/nowhere/%3Cscript%3E".to_owned(), 404),
+        ("guess", "GET", "/api/v1/app".to_owned(), 401),
+        (&house.token, "DELETE", format!("/api/v1/app/{app}"), 204),
+    ] {
+        let reply = house.ask_as(token, method, &path, "");
+        assert_eq!(reply.status, status, "{path}: {}", reply.text());
+        let policy = reply.header("content-security-policy").unwrap_or_default();
+        assert_eq!(policy, "default-src 'none'; frame-ancestors 'none'", "{path}");
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{path}");
+        if status != 204 {
+            assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{path}");
+            assert_eq!(reply.header("content-type"), Some("application/json"), "{path}");
+        }
+    }
+    house.stop();
+}

@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     clippy::print_stderr,
     reason = "helpers of tests are tests"
 )]
@@ -12,6 +13,9 @@ mod api;
 mod binary;
 mod cli;
 mod clients;
+mod disk;
+mod hostile;
+mod hostile_receivers;
 #[allow(dead_code, reason = "shared by test files, not all of which use all of it")]
 mod hostile_tools;
 mod inbound;
@@ -19,4 +23,10 @@ mod limits;
 mod properties;
 mod races;
 mod receivers;
+mod sealed;
+mod ssrf;
 mod tidy;
+
+#[path = "../support/mod.rs"]
+#[allow(clippy::let_underscore_must_use, reason = "as in the other test programs")]
+mod support;

@@ -36,6 +36,7 @@ fn an_attempt_is_shown_with_every_field() {
         fields(&shown),
         [
             "endpointId",
+            "failureCode",
             "id",
             "msgId",
             "response",

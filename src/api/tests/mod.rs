@@ -108,6 +108,7 @@ impl House {
             retention: Duration::from_secs(90 * 24 * 3600),
             min_free: 0,
             max_size: 0,
+            keys: crate::store::Keys::default(),
             clock: Arc::new(SystemClock),
             entropy: Box::new(|buffer| getrandom::fill(buffer).unwrap()),
             threaded: true,

@@ -14,29 +14,29 @@ use std::collections::BTreeMap;
 /// One request of `tests/fixtures/vectors/inbound.json`, genuine at its time.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Vector {
-    pub(super) provider: String,
+pub(crate) struct Vector {
+    pub(crate) provider: String,
     #[serde(default)]
-    pub(super) note: String,
-    pub(super) method: String,
-    pub(super) url: String,
+    pub(crate) note: String,
+    pub(crate) method: String,
+    pub(crate) url: String,
     #[serde(deserialize_with = "pairs")]
-    pub(super) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
     #[serde(default)]
     body: Option<String>,
     #[serde(default)]
     body_b64: Option<String>,
     #[serde(skip)]
-    pub(super) bytes: Vec<u8>,
-    pub(super) secrets: Vec<String>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) secrets: Vec<String>,
     #[serde(default)]
-    pub(super) cfg: BTreeMap<String, String>,
+    pub(crate) cfg: BTreeMap<String, String>,
     /// Unix seconds.
-    pub(super) now: u64,
+    pub(crate) now: u64,
     #[serde(default)]
-    pub(super) id: Option<String>,
+    pub(crate) id: Option<String>,
     #[serde(default, rename = "type")]
-    pub(super) kind: Option<String>,
+    pub(crate) kind: Option<String>,
 }
 
 fn pairs<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<(String, Vec<u8>)>, D::Error> {
@@ -44,7 +44,7 @@ fn pairs<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<(String, Vec<u8>)
     Ok(map.into_iter().map(|(name, value)| (name, value.into_bytes())).collect())
 }
 
-pub(super) fn vectors() -> Vec<Vector> {
+pub(crate) fn vectors() -> Vec<Vector> {
     let text = include_str!("../../../tests/fixtures/vectors/inbound.json");
     let mut all: Vec<Vector> = serde_json::from_str(text).unwrap();
     for vector in &mut all {

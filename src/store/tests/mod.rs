@@ -11,6 +11,7 @@ mod idempotency;
 mod opening;
 mod queue;
 mod record;
+mod seal;
 mod tenants;
 
 use std::collections::{BTreeMap, HashSet};
@@ -61,6 +62,7 @@ fn options(path: PathBuf, clock: &Arc<HandClock>) -> Options {
         retention: RETENTION,
         min_free: 0,
         max_size: 0,
+        keys: crate::store::Keys::default(),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         entropy: Box::new(move |buffer| {
             for chunk in buffer.chunks_mut(8) {

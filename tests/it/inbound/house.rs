@@ -103,6 +103,7 @@ impl House {
             retention: Duration::from_secs(90 * 24 * 3600),
             min_free: 0,
             max_size: 0,
+            keys: posthaste::store::Keys::default(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy: Box::new(|buffer| getrandom::fill(buffer).unwrap()),
             threaded: true,
