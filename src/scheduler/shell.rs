@@ -220,6 +220,12 @@ impl Shell {
     fn load(&mut self) -> Result<()> {
         let now = self.time.now();
         let mut commands = Vec::new();
+        for app in self.store.directory().application_ids()? {
+            let tenant = self.store.directory().tenant(app)?;
+            if let Some(rate) = tenant.and_then(|tenant| tenant.app.throttle_rate) {
+                self.state.step(now, Event::Rate(app, Some(rate)), &mut commands);
+            }
+        }
         for id in self.store.directory().endpoint_ids()? {
             let endpoint = self.store.directory().endpoint(id)?;
             let ordered = endpoint.as_ref().is_some_and(|e| e.ordered);

@@ -232,7 +232,7 @@ fn one_step_of_expiry_fits_into_a_group_however_large_the_payloads() {
 #[test]
 fn a_probe_that_finds_no_thread_does_not_keep_the_scheduler_spinning() {
     let (mut world, app, _) = world_with(false, Manner::Unknown, 0);
-    for _ in 0..4 {
+    for _ in 0..11 {
         add_endpoint(&mut world, app, false, None, Manner::Unknown).unwrap();
     }
     for n in 0..4u8 {

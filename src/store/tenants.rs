@@ -78,6 +78,8 @@ impl Writer<'_> {
         let key = keys::application(app.org, app.id);
         let record = super::codec::encode(&ApplicationRecord::of(&app));
         self.put(Tree::Applications, &key, record);
+        let rate = app.throttle_rate.filter(|_| !app.deleted);
+        self.events().rates.push((app.id, rate));
         let app = Arc::new(app);
         self.shared().directory.put_application(&app)?;
         Ok(app)

@@ -26,6 +26,7 @@ use crate::store::events::{Accepted, Events, Recorded};
 use crate::store::queue::Head;
 
 const APP: AppId = AppId([1; 20]);
+const OTHER_APP: AppId = AppId([2; 20]);
 
 fn endpoint_id(n: u16) -> EndpointId {
     let mut id = [0; 20];
@@ -128,6 +129,14 @@ impl Desk {
         let id = endpoint.id;
         self.endpoints.insert(id, Arc::new(endpoint));
         self.step(Event::Committed(Events { changed: vec![id], ..Events::default() }));
+    }
+
+    /// Endpoint `n` has answered, and stays in memory.
+    fn make_known(&mut self, n: u16) {
+        self.accept(n);
+        self.dispatch();
+        self.accept_with(n, b"{}", self.now.plus(Duration::from_secs(1_000_000)));
+        self.finish(ok());
     }
 
     /// Changes an endpoint as a person would.
