@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Api;
 use super::caller::Caller;
-use super::endpoint::{self, EndpointOut};
+use super::endpoint::{self, EndpointOut, Whose};
 use super::error::ApiError;
 use super::message::{self, MessageFilter};
 use super::paging::{PageRequest, cut};
@@ -17,26 +16,21 @@ use super::query::{Query, bad};
 use super::reply::Reply;
 use super::request::Request;
 use crate::model::attempt::Attempt;
-use crate::model::clock::Timestamp;
 use crate::model::delivery::{Delivery, State};
 use crate::model::id::{AppId, AttemptId, EndpointId, MessageId};
 use crate::model::message::Message;
-use crate::store::directory::Tenant;
 use crate::store::idempotency::Answer;
 use crate::store::messages::Payload;
-use crate::store::pages::Page;
+use crate::store::pages::{Page, Range};
 use crate::store::{Error, Writer};
 
-/// How far back `recover` may go: 14 days.
-const RECOVER_SPAN: Duration = Duration::from_secs(14 * 24 * 3600);
-
 /// svix's numbers for where a delivery stands, and their names.
-const SUCCESS: (u8, &str) = (0, "success");
-const PENDING: (u8, &str) = (1, "pending");
-const FAIL: (u8, &str) = (2, "fail");
-const CANCELED: (u8, &str) = (4, "canceled");
+pub(super) const SUCCESS: (u8, &str) = (0, "success");
+pub(super) const PENDING: (u8, &str) = (1, "pending");
+pub(super) const FAIL: (u8, &str) = (2, "fail");
+pub(super) const CANCELED: (u8, &str) = (4, "canceled");
 
-fn status_of(delivery: Option<&Delivery>) -> (u8, &'static str) {
+pub(super) fn status_of(delivery: Option<&Delivery>) -> (u8, &'static str) {
     match delivery.map(|d| d.state) {
         None | Some(State::Pending) => PENDING,
         Some(State::Succeeded) => SUCCESS,
@@ -45,7 +39,7 @@ fn status_of(delivery: Option<&Delivery>) -> (u8, &'static str) {
     }
 }
 
-fn next_attempt(delivery: Option<&Delivery>, message: &Message) -> Option<String> {
+pub(super) fn next_attempt(delivery: Option<&Delivery>, message: &Message) -> Option<String> {
     let due = match delivery {
         Some(delivery) => delivery.next_due,
         None => Some(message.deliver_at.unwrap_or(message.created_at)),
@@ -195,7 +189,7 @@ pub(super) fn list_by_endpoint(
     app: &str,
     id: &str,
 ) -> Result<Reply, ApiError> {
-    let (tenant, endpoint) = endpoint::find(api, request, app, id)?;
+    let (tenant, endpoint) = endpoint::find(api, request, Whose::App(app), id)?;
     let query = Query::parse(&request.query)?;
     let page = PageRequest::of(&query, true)?;
     let filter = AttemptFilter::of(&query)?;
@@ -206,6 +200,32 @@ pub(super) fn list_by_endpoint(
         .store
         .page_of_attempts_of_endpoint(endpoint.id, &range, |a| filter.lets(api, app, a))?;
     list_out(api, app, &page, rows, &query)
+}
+
+#[derive(Debug, Serialize)]
+struct CountOut {
+    count: u64,
+    approximated: bool,
+}
+
+/// `GET /app/{app}/attempt/endpoint/{endpoint}/count`
+pub(super) async fn count_by_endpoint(
+    api: &Arc<Api>,
+    request: &Request,
+    app: &str,
+    id: &str,
+) -> Result<Reply, ApiError> {
+    let (tenant, endpoint) = endpoint::find(api, request, Whose::App(app), id)?;
+    let query = Query::parse(&request.query)?;
+    let filter = AttemptFilter::of(&query)?;
+    let mut range = Range { after: None, before: None, descending: false, limit: 0 };
+    message::narrow(&mut range, &query)?;
+    let (asked, app) = (Arc::clone(api), tenant.app.id);
+    let count =
+        move || asked.store.count_attempts(endpoint.id, &range, |a| filter.lets(&asked, app, a));
+    let (count, approximated) =
+        tokio::task::spawn_blocking(count).await.map_err(ApiError::internal)??;
+    Ok(Reply::json(200, &CountOut { count, approximated }))
 }
 
 /// `GET /app/{app}/attempt/msg/{msg}`: newest first; of one endpoint when that is given.
@@ -334,7 +354,7 @@ pub(super) fn attempted_messages(
     app: &str,
     id: &str,
 ) -> Result<Reply, ApiError> {
-    let (tenant, endpoint) = endpoint::find(api, request, app, id)?;
+    let (tenant, endpoint) = endpoint::find(api, request, Whose::App(app), id)?;
     let query = Query::parse(&request.query)?;
     let page = PageRequest::of(&query, true)?;
     let filter = MessageFilter::of(&query);
@@ -377,7 +397,7 @@ pub(super) async fn resend(
     msg: &str,
     id: &str,
 ) -> Result<Reply, ApiError> {
-    let (tenant, endpoint) = endpoint::find(api, request, app, id)?;
+    let (tenant, endpoint) = endpoint::find(api, request, Whose::App(app), id)?;
     let message = message::find(api, tenant.app.id, msg)?.0;
     if endpoint.disabled.is_some() {
         let detail = "the endpoint is disabled; enable it first (PATCH it with disabled: false)";
@@ -389,80 +409,4 @@ pub(super) async fn resend(
         Ok(Answer::Body { status: 202, body: b"{}".to_vec() })
     };
     Ok(Reply::of(api.write_once(request, work).await?.0))
-}
-
-#[derive(Debug, Deserialize)]
-struct RecoverIn {
-    since: String,
-    #[serde(default)]
-    until: Option<String>,
-}
-
-/// Reads a moment out of a body.
-fn moment(field: &str, text: &str) -> Result<Timestamp, ApiError> {
-    Timestamp::from_rfc3339(text).ok_or_else(|| {
-        let shown = super::edit::shown(text);
-        ApiError::invalid(
-            "body",
-            field,
-            format!("{field} is {shown}, but must be RFC 3339, such as 2026-11-24T08:00:00Z"),
-        )
-    })
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct TaskOut {
-    id: String,
-    status: &'static str,
-    task: &'static str,
-    updated_at: String,
-}
-
-/// `POST /app/{app}/endpoint/{endpoint}/recover`: starts the schedule anew for what failed since.
-pub(super) async fn recover(
-    api: &Arc<Api>,
-    request: &Request,
-    app: &str,
-    id: &str,
-) -> Result<Reply, ApiError> {
-    let (tenant, endpoint) = endpoint::find(api, request, app, id)?;
-    let input: RecoverIn = request.json()?;
-    let now = api.store.now();
-    let since = moment("since", &input.since)?;
-    let until = input.until.as_deref().map_or(Ok(now), |text| moment("until", text))?;
-    if now.since(since) > RECOVER_SPAN {
-        let message = "since is more than 14 days ago; give a later one";
-        return Err(ApiError::invalid("body", "since", message));
-    }
-    if until < since {
-        return Err(ApiError::invalid("body", "until", "until is before since"));
-    }
-    let id = api.write(|writer| Ok(writer.new_task_id())).await?;
-    let out = TaskOut {
-        id: id.to_string(),
-        status: "running",
-        task: "endpoint.recover",
-        updated_at: now.to_string(),
-    };
-    start_recovery(api, tenant, endpoint.id, since, until)?;
-    Ok(Reply::json(202, &out))
-}
-
-/// Walks the messages on a thread of its own, a page at a time.
-fn start_recovery(
-    api: &Arc<Api>,
-    tenant: Arc<Tenant>,
-    endpoint: EndpointId,
-    since: Timestamp,
-    until: Timestamp,
-) -> Result<(), ApiError> {
-    let store = Arc::clone(&api.store);
-    let work = move || {
-        if let Err(err) = store.recover_failed(tenant.app.id, endpoint, since, until) {
-            tracing::error!(%err, %endpoint, "recovery ended early; ask for it again");
-        }
-    };
-    let thread = std::thread::Builder::new().name("recover".to_owned()).spawn(work);
-    thread.map(drop).map_err(ApiError::internal)
 }

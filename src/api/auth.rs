@@ -77,8 +77,10 @@ impl Subject {
 pub struct Claims {
     /// Who it speaks for.
     pub subject: Subject,
-    /// When it was made, unix seconds; compared with an application's `expire-all`.
+    /// When it was made, unix seconds.
     pub issued_at: Option<u64>,
+    /// The same in milliseconds; compared with an application's `expire-all`.
+    pub issued_at_ms: Option<u64>,
     /// When it ends, unix seconds; `None` never does.
     pub expires_at: Option<u64>,
     /// Event types hidden behind a flag that this token may see; `None` when it does not say.
@@ -92,6 +94,9 @@ pub struct Claims {
 pub struct Grant {
     /// Who it speaks for.
     pub subject: Subject,
+    /// The milliseconds of the second it is made in. A token made right after `expire-all` must
+    /// be told from one made right before.
+    pub millis: u16,
     /// How long it is valid.
     pub ttl: Duration,
     /// See [`Claims::feature_flags`].
@@ -230,7 +235,7 @@ impl Secret {
 /// A token for `subject`, valid from `now_secs` (unix seconds) for `ttl`.
 pub fn mint(secret: &Secret, subject: &Subject, now_secs: u64, ttl: Duration) -> String {
     let subject = subject.clone();
-    let grant = Grant { subject, ttl, feature_flags: None, capabilities: None };
+    let grant = Grant { subject, millis: 0, ttl, feature_flags: None, capabilities: None };
     mint_grant(secret, &grant, now_secs)
 }
 
@@ -250,8 +255,12 @@ pub fn mint_grant(secret: &Secret, grant: &Grant, now_secs: u64) -> String {
     let flags = list("feature_flags", &grant.feature_flags);
     let capabilities = list("capabilities", &grant.capabilities);
     let exp = now_secs.saturating_add(grant.ttl.as_secs());
+    let iat = match grant.millis {
+        0 => now_secs.to_string(),
+        millis => format!("{now_secs}.{millis:03}"),
+    };
     let claims = format!(
-        r#"{{"iss":"posthaste","sub":{sub}{org},"iat":{now_secs},"nbf":{now_secs},"exp":{exp}{flags}{capabilities}}}"#
+        r#"{{"iss":"posthaste","sub":{sub}{org},"iat":{iat},"nbf":{now_secs},"exp":{exp}{flags}{capabilities}}}"#
     );
     let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(claims));
     let signature = URL_SAFE_NO_PAD.encode(hmac_sha256(&secret.0, signed.as_bytes()));
@@ -342,6 +351,7 @@ impl RawClaims {
         Ok(Claims {
             subject,
             issued_at: self.iat.map(seconds),
+            issued_at_ms: self.iat.map(|iat| seconds((iat * 1000.0).round())),
             expires_at: self.exp.map(seconds),
             feature_flags: self.feature_flags,
             capabilities: self.capabilities,

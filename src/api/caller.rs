@@ -50,7 +50,7 @@ impl Caller {
         });
         let caller = Self { org, app, feature_flags: claims.feature_flags.clone(), capabilities };
         if let Some(app) = app {
-            caller.check_still_valid(api, app, claims.issued_at)?;
+            caller.check_still_valid(api, app, claims.issued_at_ms)?;
         }
         if caller.capabilities.is_some() {
             caller.needs(Capability::for_request(request))?;
@@ -69,12 +69,12 @@ impl Caller {
         &self,
         api: &Api,
         app: AppId,
-        issued_at: Option<u64>,
+        issued_at_ms: Option<u64>,
     ) -> Result<(), ApiError> {
         let tenant = api.store.directory().tenant(app)?.filter(|t| t.app.org == self.org);
-        let valid_from = tenant.map(|t| t.app.tokens_valid_from.seconds());
+        let valid_from = tenant.map(|t| t.app.tokens_valid_from.0);
         match valid_from {
-            Some(from) if from == 0 || issued_at.is_some_and(|at| at >= from) => Ok(()),
+            Some(from) if from == 0 || issued_at_ms.is_some_and(|at| at >= from) => Ok(()),
             _ => Err(ApiError::unauthorized("Invalid token")),
         }
     }
@@ -180,6 +180,7 @@ impl Capability {
         match (method, rest) {
             ("GET" | "HEAD", ["app", _, "endpoint", _, "secret"]) => Self::ViewEndpointSecret,
             ("GET" | "HEAD", _) => Self::ViewBase,
+            ("POST", path) if only_asks(path) => Self::ViewBase,
             ("POST", ["app", _, "endpoint", _, "secret", "rotate"]) => Self::ManageEndpointSecret,
             (_, ["app", _, "endpoint", _, "transformation", ..]) => Self::ManageTransformations,
             ("POST", ["app", _, "msg", _, "endpoint", _, "resend"]) => Self::CreateAttempts,
@@ -189,6 +190,17 @@ impl Capability {
             _ => Self::ManageEndpoint,
         }
     }
+}
+
+/// Questions that are too long for a URL, and leaving.
+fn only_asks(path: &[&str]) -> bool {
+    matches!(
+        path,
+        ["app", _, "match"]
+            | ["app", _, "msg", "search"]
+            | ["app", _, "msg", "precheck", "active"]
+            | ["auth", "logout"]
+    )
 }
 
 /// Whether an operation on an endpoint has something sent to it.

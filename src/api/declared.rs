@@ -12,12 +12,18 @@ use super::error::ApiError;
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
-use super::router::Answer;
+use super::routes::Answer;
+use crate::model::id::OrgId;
 use crate::store::managed::Managed;
 
 /// `POST /api/v1/files/{plan,apply}`
 pub(super) async fn take(api: &Arc<Api>, request: &Request, verb: &str) -> Answer {
-    Caller::of(api, request)?.operator()?;
+    let caller = Caller::of(api, request)?;
+    caller.operator()?;
+    // Files describe the daemon's own organisation: no other one's operator may change it.
+    if caller.org != OrgId::default_org() {
+        return Err(ApiError::forbidden());
+    }
     let Some(declared) = api.declared.get().cloned() else {
         return Err(ApiError::new(501, "not_implemented", "this daemon takes no descriptions"));
     };
@@ -29,7 +35,7 @@ pub(super) async fn take(api: &Arc<Api>, request: &Request, verb: &str) -> Answe
     let work = move || if applies { declared.apply(&body) } else { declared.plan(&body) };
     match tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)? {
         Ok(changes) => Ok(Reply::json(200, &json!({ "changes": changes }))),
-        Err(problems) => Err(ApiError::new(422, "not_applied", problems.join("\n"))),
+        Err(problems) => Err(ApiError::all_invalid(&problems)),
     }
 }
 

@@ -4,7 +4,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::error::ApiError;
 use crate::model::application::Metadata;
-use crate::model::limits::{METADATA_CHARS, METADATA_ENTRIES};
+use crate::model::clock::Timestamp;
+use crate::model::limits::{EVENT_TYPE_CHARS, METADATA_CHARS, METADATA_ENTRIES, UID_CHARS};
 
 /// A value, or null for none.
 pub(super) type Nullable<T> = Option<T>;
@@ -54,6 +55,18 @@ pub(super) fn check_name(field: &str, name: &str, limit: usize) -> Result<(), Ap
     })
 }
 
+/// Checks a name of the caller's choice in a path.
+pub(super) fn check_path_name(field: &str, name: &str) -> Result<(), ApiError> {
+    crate::model::name::check(name, UID_CHARS).map_err(|problem| {
+        ApiError::invalid("path", field, format!("{field} {} {problem}", shown(name)))
+    })
+}
+
+/// Checks a list of names against the pattern.
+pub(super) fn check_names(field: &str, names: &[String]) -> Result<(), ApiError> {
+    names.iter().try_for_each(|name| check_name(field, name, EVENT_TYPE_CHARS))
+}
+
 /// Checks a metadata map.
 pub(super) fn check_metadata(metadata: &Metadata) -> Result<(), ApiError> {
     if metadata.len() > METADATA_ENTRIES {
@@ -67,6 +80,16 @@ pub(super) fn check_metadata(metadata: &Metadata) -> Result<(), ApiError> {
         check_length("metadata", text, METADATA_CHARS)?;
     }
     Ok(())
+}
+
+/// Reads a moment out of a body.
+pub(super) fn moment(field: &str, text: &str) -> Result<Timestamp, ApiError> {
+    Timestamp::from_rfc3339(text).ok_or_else(|| {
+        let shown = shown(text);
+        let message =
+            format!("{field} is {shown}, but must be RFC 3339, such as 2026-11-24T08:00:00Z");
+        ApiError::invalid("body", field, message)
+    })
 }
 
 /// What was given, short and quoted.

@@ -78,6 +78,13 @@ impl ApiError {
         Self::invalid_as("value_error", place, field, message)
     }
 
+    /// 422: several things are wrong with the body.
+    pub fn all_invalid(problems: &[String]) -> Self {
+        let problem = |text| json!({ "loc": ["body"], "msg": text, "type": "value_error" });
+        let detail: Vec<Value> = problems.iter().map(problem).collect();
+        Self { body: json!({ "detail": detail }), ..Self::invalid("body", "", "") }
+    }
+
     /// Like [`ApiError::invalid`], with a `type` of its own.
     pub fn invalid_as(kind: &str, place: &str, field: &str, message: impl Display) -> Self {
         let fields = field.split('.').filter(|part| !part.is_empty());

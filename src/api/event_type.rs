@@ -14,13 +14,14 @@ use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
 use crate::model::event_type::EventType;
+use crate::model::id::OrgId;
 use crate::model::limits::{DESCRIPTION_CHARS, EVENT_TYPE_CHARS, SCHEMAS_BYTES};
 use crate::store::idempotency::Answer;
 use crate::store::{Error, Writer};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct EventTypeIn {
+pub(super) struct EventTypeIn {
     #[serde(default)]
     name: Option<String>,
     description: String,
@@ -59,7 +60,7 @@ struct EventTypePatch {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct EventTypeOut {
+pub(super) struct EventTypeOut {
     name: String,
     description: String,
     archived: bool,
@@ -74,7 +75,7 @@ struct EventTypeOut {
 }
 
 impl EventTypeOut {
-    fn of(event_type: &EventType, with_content: bool) -> Self {
+    pub(super) fn of(event_type: &EventType, with_content: bool) -> Self {
         let schemas = event_type.schemas.clone().filter(|_| with_content);
         let flags = &event_type.feature_flags;
         Self {
@@ -116,7 +117,37 @@ fn text_of(schemas: Option<Box<RawValue>>) -> Option<String> {
 }
 
 impl EventTypeIn {
-    fn check(&self) -> Result<(), ApiError> {
+    /// One that was read out of another document.
+    pub(super) fn described(
+        description: String,
+        deprecated: bool,
+        schemas: Option<Box<RawValue>>,
+        feature_flags: Option<Vec<String>>,
+        group_name: Option<String>,
+    ) -> Self {
+        Self {
+            name: None,
+            description,
+            archived: false,
+            deprecated,
+            schemas,
+            feature_flag: None,
+            feature_flags,
+            group_name,
+        }
+    }
+
+    /// Its name, if it has one and nothing is wrong with it.
+    pub(super) fn checked_name(&self) -> Result<String, ApiError> {
+        let Some(name) = self.name.clone() else {
+            return Err(ApiError::invalid("body", "name", "missing field `name`"));
+        };
+        check_name("name", &name, EVENT_TYPE_CHARS)?;
+        self.check()?;
+        Ok(name)
+    }
+
+    pub(super) fn check(&self) -> Result<(), ApiError> {
         let schemas = self.schemas.as_deref().filter(|raw| raw.get() != "null");
         check_texts(Some(&self.description), schemas)?;
         let flags = self.feature_flags.iter().flatten().chain(&self.feature_flag);
@@ -134,7 +165,7 @@ impl EventTypeIn {
     }
 }
 
-fn blank(writer: &Writer<'_>, org: crate::model::id::OrgId, name: &str) -> EventType {
+fn blank(writer: &Writer<'_>, org: OrgId, name: &str) -> EventType {
     EventType {
         org,
         name: name.to_owned(),
@@ -190,11 +221,7 @@ pub(super) async fn create(api: &Arc<Api>, request: &Request) -> Result<Reply, A
     let caller = Caller::of(api, request)?;
     caller.operator()?;
     let input: EventTypeIn = request.json()?;
-    let Some(name) = input.name.clone() else {
-        return Err(ApiError::invalid("body", "name", "missing field `name`"));
-    };
-    check_name("name", &name, EVENT_TYPE_CHARS)?;
-    input.check()?;
+    let name = input.checked_name()?;
     api.space_for_writes()?;
     let taken = ApiError::new(
         409,
@@ -240,16 +267,69 @@ pub(super) async fn update(
     input.check()?;
     let name = name.to_owned();
     let answer = api.write(move |writer| {
-        let old = writer.event_type(caller.org, &name)?;
-        let status = if old.is_some() { 200 } else { 201 };
-        let mut event_type = match old {
-            Some(old) => EventType { updated_at: writer.now(), ..EventType::clone(&old) },
-            None => blank(writer, caller.org, &name),
-        };
-        input.apply(&mut event_type);
-        Ok(answer(status, &*writer.put_event_type(event_type)?))
+        let status = if writer.event_type(caller.org, &name)?.is_some() { 200 } else { 201 };
+        Ok(answer(status, &*upsert(writer, caller.org, &name, input)?))
     });
     Ok(Reply::of(answer.await?))
+}
+
+/// Makes an event type, or gives the one that is there its new contents.
+fn upsert(
+    writer: &mut Writer<'_>,
+    org: OrgId,
+    name: &str,
+    input: EventTypeIn,
+) -> Result<Arc<EventType>, Error> {
+    let mut event_type = match writer.event_type(org, name)? {
+        Some(old) => EventType { updated_at: writer.now(), ..EventType::clone(&old) },
+        None => blank(writer, org, name),
+    };
+    input.apply(&mut event_type);
+    writer.put_event_type(event_type)
+}
+
+/// Event types written in one commit: their schemas may be large.
+const AT_ONCE: usize = 2;
+
+/// Makes and changes many, a few at a time.
+pub(super) async fn upsert_all(
+    api: &Arc<Api>,
+    org: OrgId,
+    types: Vec<(String, EventTypeIn)>,
+) -> Result<(), ApiError> {
+    api.space_for_writes()?;
+    let mut types = types.into_iter().peekable();
+    while types.peek().is_some() {
+        let some: Vec<_> = types.by_ref().take(AT_ONCE).collect();
+        api.write(move |writer| {
+            some.into_iter()
+                .try_for_each(|(name, input)| upsert(writer, org, &name, input).map(drop))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Archives all that are not named; their names.
+pub(super) async fn archive_others(
+    api: &Arc<Api>,
+    org: OrgId,
+    named: &[String],
+) -> Result<Vec<String>, ApiError> {
+    let types = api.store.directory().event_types(org)?;
+    let others = types.iter().filter(|e| !e.archived && !named.contains(&e.name));
+    let others: Vec<String> = others.map(|e| e.name.clone()).collect();
+    for name in others.clone() {
+        api.write(move |writer| archive(writer, org, &name)).await?;
+    }
+    Ok(others)
+}
+
+fn archive(writer: &mut Writer<'_>, org: OrgId, name: &str) -> Result<(), Error> {
+    let Some(old) = writer.event_type(org, name)? else { return Ok(()) };
+    let updated_at = writer.now();
+    writer.put_event_type(EventType { archived: true, updated_at, ..EventType::clone(&old) })?;
+    Ok(())
 }
 
 /// `PATCH /event-type/{name}`
@@ -292,14 +372,11 @@ pub(super) async fn delete(
     let expunge = Query::parse(&request.query)?.flag("expunge", false)?;
     let name = name.to_owned();
     api.write(move |writer| {
-        let old = writer.event_type(caller.org, &name)?.ok_or(Error::NotFound("event type"))?;
+        writer.event_type(caller.org, &name)?.ok_or(Error::NotFound("event type"))?;
         if expunge {
             return writer.remove_event_type(caller.org, &name);
         }
-        let now = writer.now();
-        writer
-            .put_event_type(EventType { archived: true, updated_at: now, ..EventType::clone(&old) })
-            .map(|_| ())
+        archive(writer, caller.org, &name)
     })
     .await?;
     Ok(Reply::no_content())

@@ -1,15 +1,16 @@
 //! Messages: accept, list, get, expunge. Accepting is the hot path.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Api;
 use super::application::ApplicationIn;
 use super::caller::Caller;
-use super::edit::{check_name, check_uid};
+use super::edit::{check_name, check_uid, moment};
 use super::error::ApiError;
 use super::paging::PageRequest;
 use super::query::Query;
@@ -17,7 +18,9 @@ use super::reply::Reply;
 use super::request::{Request, bad_json, depth};
 use crate::model::clock::Timestamp;
 use crate::model::id::{AppId, MessageId};
-use crate::model::limits::{CHANNEL_CHARS, EVENT_TYPE_CHARS, JSON_DEPTH, MESSAGE_CHANNELS};
+use crate::model::limits::{
+    CHANNEL_CHARS, EVENT_TYPE_CHARS, JSON_DEPTH, MESSAGE_CHANNELS, MESSAGE_TAGS,
+};
 use crate::model::message::{Message, NewMessage};
 use crate::store::Error;
 use crate::store::idempotency::Answer;
@@ -26,6 +29,12 @@ use crate::store::pages::Range;
 
 /// Days a payload may be kept by `payloadRetentionPeriod`.
 const RETENTION_DAYS: std::ops::RangeInclusive<u32> = 5..=90;
+/// Hours it may be kept by `payloadRetentionHours`.
+const RETENTION_HOURS: std::ops::RangeInclusive<u32> = 1..=2160;
+/// `deliverAt` is so far ahead at the least: what is nearer may as well be sent now.
+const DELAY_LEAST: Duration = Duration::from_secs(60);
+/// And so far at the most.
+const DELAY_MOST: Duration = Duration::from_secs(24 * 3600);
 
 /// What payloads are sent as unless something else is said.
 const JSON: &str = "application/json";
@@ -46,6 +55,12 @@ struct MessageIn<'a> {
     channels: Option<Vec<String>>,
     #[serde(default)]
     payload_retention_period: Option<u32>,
+    #[serde(default)]
+    payload_retention_hours: Option<u32>,
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+    #[serde(default)]
+    deliver_at: Option<String>,
     #[serde(default)]
     application: Option<ApplicationIn>,
     #[serde(default)]
@@ -71,12 +86,8 @@ impl MessageIn<'_> {
         if let Some(channels) = &self.channels {
             check_channels(channels, MESSAGE_CHANNELS)?;
         }
-        if let Some(days) = self.payload_retention_period
-            && !RETENTION_DAYS.contains(&days)
-        {
-            let message = format!("payloadRetentionPeriod is {days}, but must be 5 to 90 days");
-            return Err(ApiError::invalid("body", "payloadRetentionPeriod", message));
-        }
+        retention_hours(self.payload_retention_period, self.payload_retention_hours)?;
+        check_tags(self.tags.as_deref().unwrap_or_default())?;
         if !self.payload.get().starts_with('{') && self.raw_payload().is_none() {
             let message = "payload must be a JSON object; put other values into a field of one";
             return Err(ApiError::invalid("body", "payload", message));
@@ -110,8 +121,26 @@ impl MessageIn<'_> {
         (content_type != JSON || !is_object).then(|| content_type.to_owned())
     }
 
+    /// The moment before which it is not to be tried.
+    fn deliver_at(&self, api: &Api) -> Result<Option<Timestamp>, ApiError> {
+        let Some(text) = &self.deliver_at else { return Ok(None) };
+        let (at, now) = (moment("deliverAt", text)?, api.store.now());
+        if at < now.plus(DELAY_LEAST) || at > now.plus(DELAY_MOST) {
+            let message = format!("deliverAt is {at}, but must be 1 minute to 24 hours from now");
+            return Err(ApiError::invalid("body", "deliverAt", message));
+        }
+        Ok(Some(at))
+    }
+
     /// The message, its payload a slice of the request's own bytes.
-    fn into_new(self, body: &Bytes) -> (NewMessage, Option<ApplicationIn>) {
+    fn into_new(
+        self,
+        api: &Api,
+        body: &Bytes,
+    ) -> Result<(NewMessage, Option<ApplicationIn>), ApiError> {
+        let deliver_at = self.deliver_at(api)?;
+        let payload_retention_hours =
+            retention_hours(self.payload_retention_period, self.payload_retention_hours)?;
         let payload = match self.raw_payload() {
             Some(raw) => Bytes::copy_from_slice(raw.as_bytes()),
             None => body.slice_ref(self.payload.get().as_bytes()),
@@ -121,18 +150,56 @@ impl MessageIn<'_> {
             event_type: self.event_type,
             event_id: self.event_id,
             channels: self.channels.unwrap_or_default(),
-            tags: Vec::new(),
-            deliver_at: None,
-            payload_retention_hours: self.payload_retention_period.map(|days| days * 24),
+            tags: self.tags.unwrap_or_default(),
+            deliver_at,
+            payload_retention_hours,
             content_type,
             payload,
         };
-        (message, self.application)
+        Ok((message, self.application))
+    }
+}
+
+/// For how many hours a payload is kept, by whichever of the two was given; hours come first.
+pub(super) fn retention_hours(
+    days: Option<u32>,
+    hours: Option<u32>,
+) -> Result<Option<u32>, ApiError> {
+    if let Some(days) = days.filter(|days| !RETENTION_DAYS.contains(days)) {
+        let message = format!("payloadRetentionPeriod is {days}, but must be 5 to 90 days");
+        return Err(ApiError::invalid("body", "payloadRetentionPeriod", message));
+    }
+    if let Some(hours) = hours.filter(|hours| !RETENTION_HOURS.contains(hours)) {
+        let message = format!("payloadRetentionHours is {hours}, but must be 1 to 2160");
+        return Err(ApiError::invalid("body", "payloadRetentionHours", message));
+    }
+    Ok(hours.or(days.map(|days| days * 24)))
+}
+
+/// Checks tags: their number, and each by its own pattern.
+pub(super) fn check_tags(tags: &[String]) -> Result<(), ApiError> {
+    if tags.len() > MESSAGE_TAGS {
+        let message = format!("tags has {} entries, at most {MESSAGE_TAGS} are taken", tags.len());
+        return Err(ApiError::invalid("body", "tags", message));
+    }
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./\\#".contains(&byte);
+    match tags
+        .iter()
+        .find(|tag| tag.is_empty() || tag.len() > CHANNEL_CHARS || !tag.bytes().all(fits))
+    {
+        None => Ok(()),
+        Some(tag) => {
+            let message = format!(
+                "tags has {}, but a tag is 1 to {CHANNEL_CHARS} letters, digits and -_./\\#",
+                super::edit::shown(tag)
+            );
+            Err(ApiError::invalid("body", "tags", message))
+        }
     }
 }
 
 /// Receivers, and the libraries that read our answers, must be able to parse it.
-fn check_depth(payload: &str) -> Result<(), ApiError> {
+pub(super) fn check_depth(payload: &str) -> Result<(), ApiError> {
     let depth = depth(payload);
     if depth > JSON_DEPTH {
         let message = format!(
@@ -181,7 +248,7 @@ pub(super) async fn create(
     let input: MessageIn<'_> =
         serde_json::from_slice(&request.body).map_err(|err| bad_json(&err))?;
     input.check(api)?;
-    let (new, inline) = input.into_new(&request.body);
+    let (new, inline) = input.into_new(api, &request.body)?;
     let tenant = caller.tenant(api, app);
     let app_id = match (tenant, inline) {
         (Ok(tenant), _) => tenant.app.id,
@@ -291,6 +358,15 @@ pub(super) fn write_out(
     } else {
         put(&serde_json::to_string(&message.channels).unwrap_or_default());
     }
+    if !message.tags.is_empty() {
+        put(",\"tags\":");
+        put(&serde_json::to_string(&message.tags).unwrap_or_default());
+    }
+    if let Some(at) = message.deliver_at {
+        put(",\"deliverAt\":\"");
+        put(&at.to_string());
+        put("\"");
+    }
 }
 
 /// A message as an answer.
@@ -331,12 +407,27 @@ pub(super) struct MessageFilter {
 }
 
 impl MessageFilter {
+    /// With what a body says.
+    pub(super) fn new(
+        event_types: Vec<String>,
+        channel: Option<String>,
+        tag: Option<String>,
+    ) -> Self {
+        Self { event_types, channel, tag }
+    }
+
     pub(super) fn of(query: &Query) -> Self {
         Self {
             event_types: query.list("event_types"),
             channel: query.get("channel").map(str::to_owned),
             tag: query.get("tag").map(str::to_owned),
         }
+    }
+
+    /// The same, which lets these event types through too.
+    pub(super) fn with_event_types(mut self, more: Vec<String>) -> Self {
+        self.event_types.extend(more);
+        self
     }
 
     /// Whether it lets everything through.
@@ -375,8 +466,19 @@ pub(super) fn list(api: &Api, request: &Request, app: &str) -> Result<Reply, Api
     let with_content = query.flag("with_content", true)?;
     let mut range = page.range(|text| find_id(api, tenant.app.id, text))?;
     narrow(&mut range, &query)?;
-    let rows =
-        api.store.page_of_messages(tenant.app.id, &range, with_content, |m| filter.lets(m))?;
+    page_out(api, tenant.app.id, &page, &range, &filter, with_content)
+}
+
+/// A page of messages as an answer.
+pub(super) fn page_out(
+    api: &Api,
+    app: AppId,
+    page: &PageRequest,
+    range: &Range,
+    filter: &MessageFilter,
+    with_content: bool,
+) -> Result<Reply, ApiError> {
+    let rows = api.store.page_of_messages(app, range, with_content, |m| filter.lets(m))?;
     let id = |(message, _): &(Message, Payload)| message.id.to_string();
     let out = page.answer(
         rows,
@@ -422,4 +524,21 @@ pub(super) async fn expunge(
     let id = find(api, app, msg)?.0.id;
     api.write(move |writer| writer.expunge_payload(app, id)).await?;
     Ok(Reply::no_content())
+}
+
+#[derive(Debug, Serialize)]
+struct RawOut {
+    payload: String,
+}
+
+/// `GET /app/{app}/msg/{msg}/raw`: the payload as the text that came.
+pub(super) fn raw(api: &Api, request: &Request, app: &str, msg: &str) -> Result<Reply, ApiError> {
+    let tenant = Caller::of(api, request)?.tenant(api, app)?;
+    match find(api, tenant.app.id, msg)?.1 {
+        Payload::Here(bytes) => {
+            let payload = String::from_utf8_lossy(&bytes).into_owned();
+            Ok(Reply::json(200, &RawOut { payload }))
+        }
+        Payload::Gone => Err(Error::PayloadGone.into()),
+    }
 }

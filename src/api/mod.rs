@@ -7,28 +7,43 @@
 pub mod application;
 pub mod attempt;
 pub mod auth;
+mod broadcast;
 mod caller;
 mod declared;
+mod docs;
 mod door;
 mod doors;
 mod edit;
 pub mod endpoint;
+mod environment;
 pub mod error;
+mod event_openapi;
 pub mod event_type;
+mod expunge;
 mod health;
 mod idempotency;
 mod ingest;
 mod intake;
+mod matching;
 pub mod message;
+mod operational;
 mod operations;
 mod paging;
+mod poller;
 mod portal;
 mod query;
 mod remembered;
+mod replay;
 pub mod reply;
 pub mod request;
 mod router;
+mod routes;
+mod schedule;
+mod search;
 pub mod serve;
+mod session;
+mod task;
+mod usage;
 
 #[cfg(test)]
 mod tests;
@@ -59,8 +74,9 @@ pub struct ApiSettings {
     pub policy: AddressPolicy,
     /// New endpoints get an Ed25519 key rather than an HMAC one.
     pub ed25519_by_default: bool,
-    /// Where the daemon is reached from outside.
-    pub public_url: Option<String>,
+    /// Where the daemon is reached from outside, without a slash at its end. Never taken from a
+    /// request.
+    pub base_url: String,
 }
 
 /// Takes descriptions of event types, applications, endpoints and sources whole: what stands behind
@@ -93,8 +109,7 @@ pub struct Api {
 impl Api {
     /// An API over `store`; `board` shows what the scheduler knows.
     pub fn new(store: Arc<Store>, board: Arc<Board>, settings: ApiSettings) -> Self {
-        let base_url = settings.public_url.as_deref().unwrap_or("http://127.0.0.1:8071");
-        let inbound = Arc::new(Inbound::new(Arc::clone(&store), base_url));
+        let inbound = Arc::new(Inbound::new(Arc::clone(&store), &settings.base_url));
         Self {
             declared: std::sync::OnceLock::new(),
             store,

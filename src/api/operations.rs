@@ -4,13 +4,7 @@
 /// `(method, path, operation)`; `{}` stands for one segment. Remove a row when its operation is
 /// built.
 const NOT_BUILT: &[(&str, &str, &str)] = &[
-    ("GET", "/api/v1/app/stats/count-active", "v1.application.count-active"),
-    ("GET", "/api/v1/app/{}/attempt/endpoint/{}/count", "v1.message-attempt.count-by-endpoint"),
-    ("POST", "/api/v1/app/{}/endpoint/{}/bulk-replay", "v1.endpoint.bulk-replay"),
-    ("POST", "/api/v1/app/{}/endpoint/{}/cancel-msgs", "v1.endpoint.cancel-msgs"),
     ("POST", "/api/v1/app/{}/endpoint/{}/msg/test-attempt", "v1.message.test-attempt"),
-    ("GET", "/api/v1/app/{}/endpoint/{}/rate-limit-status", "v1.endpoint.get-throttling-status"),
-    ("POST", "/api/v1/app/{}/endpoint/{}/replay-missing", "v1.endpoint.replay-missing"),
     ("GET", "/api/v1/app/{}/endpoint/{}/transformation", "v1.endpoint.transformation.get"),
     ("PATCH", "/api/v1/app/{}/endpoint/{}/transformation", "v1.endpoint.transformation.patch"),
     (
@@ -18,65 +12,37 @@ const NOT_BUILT: &[(&str, &str, &str)] = &[
         "/api/v1/app/{}/endpoint/{}/transformation/simulate",
         "v1.endpoint.transformation.simulate",
     ),
-    ("GET", "/api/v1/app/{}/events", "v1.message.events"),
-    ("POST", "/api/v1/app/{}/msg/bulk-expunge", "v1.message.bulk-expunge-content"),
-    ("POST", "/api/v1/app/{}/msg/expunge-all-contents", "v1.message.expunge-all-contents"),
-    ("POST", "/api/v1/app/{}/msg/precheck/active", "v1.message.precheck"),
-    ("POST", "/api/v1/app/{}/msg/search", "v1.message.search"),
     ("GET", "/api/v1/app/{}/msg/{}/attempt/{}/headers", "v1.message-attempt.get-headers"),
-    ("GET", "/api/v1/app/{}/msg/{}/raw", "v1.message.get-raw-payload"),
-    ("GET", "/api/v1/app/{}/poller/{}", "v1.message.poller.poll"),
-    ("GET", "/api/v1/app/{}/poller/{}/consumer/{}", "v1.message.poller.consumer-poll"),
-    ("POST", "/api/v1/app/{}/poller/{}/consumer/{}/seek", "v1.message.poller.consumer-seek"),
-    ("GET", "/api/v1/app/{}/polling-endpoint/{}/consumer/{}", "v1.message.pollerv2.consumer-poll"),
-    (
-        "POST",
-        "/api/v1/app/{}/polling-endpoint/{}/consumer/{}/commit",
-        "v1.message.pollerv2.consumer-commit",
-    ),
-    ("GET", "/api/v1/app/{}/stats/attempts", "v1.application.stats.attempts"),
     ("POST", "/api/v1/auth/app/{}/create-message-token", "v1.authentication.create-message-token"),
-    ("POST", "/api/v1/auth/app/{}/expire-all", "v1.authentication.expire-all"),
     ("GET", "/api/v1/auth/app/{}/poller/{}/token", "v1.authentication.get-poller-token"),
     ("POST", "/api/v1/auth/app/{}/poller/{}/token/rotate", "v1.authentication.rotate-poller-token"),
-    ("POST", "/api/v1/auth/logout", "v1.authentication.logout"),
-    ("GET", "/api/v1/auth/whoami", "v1.authentication.whoami"),
-    ("GET", "/api/v1/background-task", "v1.background-task.list"),
-    ("GET", "/api/v1/background-task/{}", "v1.background-task.get"),
-    ("POST", "/api/v1/environment/export", "v1.environment.export"),
-    ("POST", "/api/v1/environment/import", "v1.environment.import"),
-    ("POST", "/api/v1/event-type/export/openapi", "v1.event-type.export-openapi"),
-    ("POST", "/api/v1/event-type/import/openapi", "v1.event-type.import-openapi"),
-    ("GET", "/api/v1/event-type/{}/retry-schedule", "v1.event-type.get-retry-schedule"),
-    ("PUT", "/api/v1/event-type/{}/retry-schedule", "v1.event-type.set-retry-schedule"),
-    ("POST", "/api/v1/msg/broadcast", "v1.message.broadcast"),
-    ("GET", "/api/v1/operational-webhook/endpoint", "v1.operational-webhook.endpoint.list"),
-    ("POST", "/api/v1/operational-webhook/endpoint", "v1.operational-webhook.endpoint.create"),
-    ("DELETE", "/api/v1/operational-webhook/endpoint/{}", "v1.operational-webhook.endpoint.delete"),
-    ("GET", "/api/v1/operational-webhook/endpoint/{}", "v1.operational-webhook.endpoint.get"),
-    ("PUT", "/api/v1/operational-webhook/endpoint/{}", "v1.operational-webhook.endpoint.upsert"),
     (
         "GET",
-        "/api/v1/operational-webhook/endpoint/{}/headers",
-        "v1.operational-webhook.endpoint.get-headers",
+        "/ingest/api/v1/source/{}/endpoint/{}/transformation",
+        "v1.ingest.endpoint.transformation.get",
     ),
     (
-        "PUT",
-        "/api/v1/operational-webhook/endpoint/{}/headers",
-        "v1.operational-webhook.endpoint.set-headers",
+        "PATCH",
+        "/ingest/api/v1/source/{}/endpoint/{}/transformation",
+        "v1.ingest.endpoint.transformation.patch",
     ),
-    (
-        "GET",
-        "/api/v1/operational-webhook/endpoint/{}/secret",
-        "v1.operational-webhook.endpoint.get-secret",
-    ),
-    (
-        "POST",
-        "/api/v1/operational-webhook/endpoint/{}/secret/rotate",
-        "v1.operational-webhook.endpoint.rotate-secret",
-    ),
-    ("POST", "/api/v1/stats/usage/app", "v1.statistics.aggregate-app-stats"),
-    ("PUT", "/api/v1/stats/usage/event-types", "v1.statistics.aggregate-event-types"),
+];
+
+/// The name of the operation with this method and path, if it is one that is not built.
+pub(super) fn not_built(method: &str, segments: &[&str]) -> Option<&'static str> {
+    let mut rows = NOT_BUILT.iter().chain(OTHER_PRODUCTS);
+    let found = rows.find(|(m, path, _)| *m == method && fits(path, segments));
+    found.map(|(_, _, operation)| *operation)
+}
+
+fn fits(path: &str, segments: &[&str]) -> bool {
+    let mut pattern = path.split('/').skip(1);
+    let all = segments.iter().all(|s| pattern.next().is_some_and(|p| p == "{}" || p == *s));
+    all && pattern.next().is_none()
+}
+
+/// What belongs to other products of the same libraries, and the latest of their operations.
+const OTHER_PRODUCTS: &[(&str, &str, &str)] = &[
     ("POST", "/api/v1/app/{}/autoconfig", "v1.autoconfig-subscription.create"),
     ("DELETE", "/api/v1/app/{}/autoconfig/{}", "v1.autoconfig-subscription.delete"),
     ("POST", "/api/v1/app/{}/autoconfig/{}/rotate", "v1.autoconfig-subscription.rotate"),
@@ -93,8 +59,6 @@ const NOT_BUILT: &[(&str, &str, &str)] = &[
         "/api/v1/app/{}/destination/{}/transformation",
         "v1.destination.transformation.patch",
     ),
-    ("GET", "/api/v1/app/{}/endpoint/{}/attempt-stats", "v1.endpoint.get-attempt-stats"),
-    ("GET", "/api/v1/app/{}/events/subscription/{}", "v1.message.events-subscription"),
     ("GET", "/api/v1/app/{}/integration", "v1.integration.list"),
     ("POST", "/api/v1/app/{}/integration", "v1.integration.create"),
     ("DELETE", "/api/v1/app/{}/integration/{}", "v1.integration.delete"),
@@ -146,29 +110,7 @@ const NOT_BUILT: &[(&str, &str, &str)] = &[
     ("POST", "/api/v1/stream/{}/sink/{}/secret/rotate", "v1.streaming.sink.rotate-secret"),
     ("GET", "/api/v1/stream/{}/sink/{}/transformation", "v1.streaming.sink.transformation.get"),
     ("PATCH", "/api/v1/stream/{}/sink/{}/transformation", "v1.streaming.sink.transformation.patch"),
-    (
-        "GET",
-        "/ingest/api/v1/source/{}/endpoint/{}/transformation",
-        "v1.ingest.endpoint.transformation.get",
-    ),
-    (
-        "PATCH",
-        "/ingest/api/v1/source/{}/endpoint/{}/transformation",
-        "v1.ingest.endpoint.transformation.patch",
-    ),
 ];
-
-/// The name of the operation with this method and path, if it is one that is not built.
-pub(super) fn not_built(method: &str, segments: &[&str]) -> Option<&'static str> {
-    let found = NOT_BUILT.iter().find(|(m, path, _)| *m == method && fits(path, segments));
-    found.map(|(_, _, operation)| *operation)
-}
-
-fn fits(path: &str, segments: &[&str]) -> bool {
-    let mut pattern = path.split('/').skip(1);
-    let all = segments.iter().all(|s| pattern.next().is_some_and(|p| p == "{}" || p == *s));
-    all && pattern.next().is_none()
-}
 
 #[cfg(test)]
 mod tests {
@@ -176,10 +118,13 @@ mod tests {
 
     #[test]
     fn finds_operations_by_shape() {
-        let stream = not_built("POST", &["api", "v1", "app", "app_1", "msg", "search"]);
-        assert_eq!(stream, Some("v1.message.search"));
-        assert_eq!(not_built("GET", &["api", "v1", "app", "app_1", "msg", "search"]), None);
-        assert_eq!(not_built("POST", &["api", "v1", "app", "a", "msg", "search", "x"]), None);
+        let path = ["api", "v1", "auth", "app", "app_1", "create-message-token"];
+        let token = not_built("POST", &path);
+        assert_eq!(token, Some("v1.authentication.create-message-token"));
+        assert_eq!(not_built("GET", &path), None);
+        assert_eq!(not_built("POST", &[&path[..], &["x"]].concat()), None);
         assert_eq!(not_built("POST", &["api", "v1"]), None);
+        let stream = not_built("GET", &["api", "v1", "stream"]);
+        assert_eq!(stream, Some("v1.streaming.stream.list"));
     }
 }

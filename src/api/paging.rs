@@ -30,12 +30,7 @@ pub(super) struct PageRequest {
 impl PageRequest {
     /// Reads `limit`, `iterator` and, where the list has one, `order`.
     pub(super) fn of(query: &Query, default_descending: bool) -> Result<Self, ApiError> {
-        let limit = query.number("limit")?.unwrap_or(DEFAULT_ROWS);
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        if limit == 0 || limit > PAGE_ROWS {
-            let way_out = format!("must be between 1 and {PAGE_ROWS}");
-            return Err(bad("limit", &limit.to_string(), &way_out));
-        }
+        let limit = Self::limit_of(query)?;
         let (iterator, backwards) = match query.get("iterator").map(|i| (i, i.strip_prefix('-'))) {
             None => (None, false),
             Some((_, Some(rest))) => (Some(rest.to_owned()), true),
@@ -48,6 +43,31 @@ impl PageRequest {
             Some(other) => return Err(bad("order", other, "must be `ascending` or `descending`")),
         };
         Ok(Self { limit, iterator, backwards, descending })
+    }
+
+    /// Of a list that goes backwards in time, with what a body says.
+    pub(super) fn newest_first(
+        limit: Option<u64>,
+        iterator: Option<String>,
+    ) -> Result<Self, ApiError> {
+        let limit = limit.unwrap_or(DEFAULT_ROWS);
+        let rows = usize::try_from(limit).unwrap_or(usize::MAX);
+        if rows == 0 || rows > PAGE_ROWS {
+            let message = format!("limit is {limit}, but must be between 1 and {PAGE_ROWS}");
+            return Err(ApiError::invalid("body", "limit", message));
+        }
+        Ok(Self { limit: rows, iterator, backwards: false, descending: true })
+    }
+
+    /// Reads `limit` alone.
+    pub(super) fn limit_of(query: &Query) -> Result<usize, ApiError> {
+        let limit = query.number("limit")?.unwrap_or(DEFAULT_ROWS);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        if limit == 0 || limit > PAGE_ROWS {
+            let way_out = format!("must be between 1 and {PAGE_ROWS}");
+            return Err(bad("limit", &limit.to_string(), &way_out));
+        }
+        Ok(limit)
     }
 
     /// The range of ids this page is in. `parse` reads an id's text.

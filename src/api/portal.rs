@@ -105,24 +105,15 @@ pub(super) async fn access(
     };
     let grant = Grant {
         subject: Subject::App { app: app.to_string(), org: caller.org.to_string() },
+        millis: api.store.now().millis(),
         ttl: Duration::from_secs(input.expiry.unwrap_or(DEFAULT_TTL)),
         feature_flags: input.feature_flags,
         capabilities: capabilities.map(|names| names.into_iter().map(str::to_owned).collect()),
     };
     let token = auth::mint_grant(&api.settings.jwt_secret, &grant, api.store.now().seconds());
     // Behind `#`, so that it is in no server's log.
-    let url = format!("{}{PORTAL_PATH}#key={token}", base_url(api, request));
+    let url = format!("{}{PORTAL_PATH}#key={token}", api.settings.base_url);
     Ok(Reply::json(200, &AccessOut { url, token }))
-}
-
-/// `server.public_url`, or else where this request came to.
-fn base_url(api: &Api, request: &Request) -> String {
-    if let Some(url) = &api.settings.public_url {
-        return url.trim_end_matches('/').to_owned();
-    }
-    let host = request.headers.get("host").and_then(|value| value.to_str().ok());
-    let host = host.filter(|host| host.parse::<http::uri::Authority>().is_ok());
-    format!("http://{}", host.unwrap_or("127.0.0.1:8071"))
 }
 
 /// `GET /portal`

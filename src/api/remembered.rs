@@ -46,6 +46,7 @@ mod tests {
         Arc::new(Claims {
             subject,
             issued_at: None,
+            issued_at_ms: None,
             expires_at,
             feature_flags: None,
             capabilities: None,

@@ -47,6 +47,11 @@ impl Reply {
         Self::bytes(204, Bytes::new())
     }
 
+    /// Elsewhere.
+    pub fn redirect(to: &str) -> Self {
+        Self { status: 307, ..Self::no_content() }.with_header("location", to)
+    }
+
     /// The same with one more header.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: &str) -> Self {

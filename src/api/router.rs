@@ -1,7 +1,8 @@
 //! From a method and a path to an operation.
 //!
-//! The hottest route stands first. What is not found is either an operation that is not built
-//! (501, with its name) or nothing we know (404): always JSON, never an empty body.
+//! The hottest route stands first, the table of all is in [`routes`]. What is not found is either
+//! an operation that is not built (501, with its name) or nothing we know (404): always JSON, never
+//! an empty body.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,12 +14,8 @@ use super::caller::Caller;
 use super::error::ApiError;
 use super::reply::Reply;
 use super::request::Request;
-use super::{
-    Api, application, attempt, declared, endpoint, event_type, health, ingest, message, operations,
-    portal,
-};
-
-pub(super) type Answer = Result<Reply, ApiError>;
+use super::routes::Answer;
+use super::{Api, declared, message, operations, routes};
 
 /// Answers a request, whatever happens while it is answered.
 pub async fn answer(api: &Arc<Api>, request: Request) -> Reply {
@@ -52,102 +49,38 @@ async fn route(api: &Arc<Api>, request: Request) -> Answer {
     let segments = request.segments();
     let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
     declared::guard(api, &request, &segments)?;
-    match (&request.method, segments.as_slice()) {
-        (&Method::POST, ["api", "v1", "app", app, "msg"]) => {
-            message::create(api, &request, app).await
-        }
-        (&Method::OPTIONS, _) => Ok(preflight()),
-        (&Method::GET | &Method::HEAD, ["api", "v1", "health"]) => Ok(health::get(api)),
-        (&Method::GET | &Method::HEAD, ["api", "v1", "health", "ping"]) => Ok(Reply::no_content()),
-        (_, ["api", "v1", "app", rest @ ..]) => app(api, &request, rest, &segments).await,
-        (_, ["api", "v1", "event-type", rest @ ..]) => types(api, &request, rest, &segments).await,
-        (&Method::POST, ["api", "v1", "auth", "app-portal-access" | "dashboard-access", app]) => {
-            portal::access(api, &request, app).await
-        }
-        (&Method::GET | &Method::HEAD, ["portal"]) => Ok(portal::page()),
-        (&Method::POST, ["api", "v1", "files", verb @ ("plan" | "apply")]) => {
-            declared::take(api, &request, verb).await
-        }
-        (_, ["ingest", "api", "v1", "source", rest @ ..]) => {
-            let answer = ingest::route(api, &request, rest).await;
-            answer.unwrap_or_else(|| Err(unknown(api, &request, &segments)))
-        }
-        _ => Err(unknown(api, &request, &segments)),
+    if let ("POST", ["api", "v1", "app", app, "msg"]) =
+        (request.method.as_str(), segments.as_slice())
+    {
+        return message::create(api, &request, app).await;
     }
-}
-
-async fn app(api: &Arc<Api>, request: &Request, rest: &[&str], whole: &[&str]) -> Answer {
-    match (request.method.as_str(), rest) {
-        ("GET", []) => application::list(api, request),
-        ("POST", []) => application::create(api, request).await,
-        ("GET", [app]) => application::get(api, request, app),
-        ("PUT", [app]) => application::update(api, request, app).await,
-        ("PATCH", [app]) => application::patch(api, request, app).await,
-        ("DELETE", [app]) => application::delete(api, request, app).await,
-        (_, [app, "endpoint", rest @ ..]) => endpoints(api, request, app, rest, whole).await,
-        ("GET", [app, "msg"]) => message::list(api, request, app),
-        ("GET", [app, "msg", msg]) => message::get(api, request, app, msg),
-        ("DELETE", [app, "msg", msg, "content"]) => message::expunge(api, request, app, msg).await,
-        ("GET", [app, "msg", msg, "endpoint"]) => attempt::destinations(api, request, app, msg),
-        ("POST", [app, "msg", msg, "endpoint", endpoint, "resend"]) => {
-            attempt::resend(api, request, app, msg, endpoint).await
-        }
-        ("GET", [app, "msg", msg, "endpoint", endpoint, "attempt"]) => {
-            attempt::list_by_message(api, request, app, msg, Some(endpoint))
-        }
-        ("GET", [app, "attempt", "endpoint", endpoint]) => {
-            attempt::list_by_endpoint(api, request, app, endpoint)
-        }
-        ("GET", [app, "attempt", "msg", msg] | [app, "msg", msg, "attempt"]) => {
-            attempt::list_by_message(api, request, app, msg, None)
-        }
-        ("GET", [app, "msg", msg, "attempt", attempt]) => {
-            attempt::get(api, request, app, msg, attempt)
-        }
-        ("DELETE", [app, "msg", msg, "attempt", attempt, "content"]) => {
-            attempt::expunge(api, request, app, msg, attempt).await
-        }
-        _ => Err(unknown(api, request, whole)),
+    if request.method == Method::OPTIONS {
+        return Ok(preflight());
     }
-}
-
-async fn endpoints(
-    api: &Arc<Api>,
-    request: &Request,
-    app: &str,
-    rest: &[&str],
-    whole: &[&str],
-) -> Answer {
-    match (request.method.as_str(), rest) {
-        ("GET", []) => endpoint::list(api, request, app),
-        ("POST", []) => endpoint::create(api, request, app).await,
-        ("GET", [id]) => endpoint::get(api, request, app, id),
-        ("PUT", [id]) => endpoint::update(api, request, app, id).await,
-        ("PATCH", [id]) => endpoint::patch(api, request, app, id).await,
-        ("DELETE", [id]) => endpoint::delete(api, request, app, id).await,
-        ("GET", [id, "secret"]) => endpoint::secret::get(api, request, app, id),
-        ("POST", [id, "secret", "rotate"]) => endpoint::secret::rotate(api, request, app, id).await,
-        ("GET", [id, "headers"]) => endpoint::headers::get(api, request, app, id),
-        ("PUT", [id, "headers"]) => endpoint::headers::set(api, request, app, id).await,
-        ("PATCH", [id, "headers"]) => endpoint::headers::patch(api, request, app, id).await,
-        ("GET", [id, "stats"]) => endpoint::stats::get(api, request, app, id).await,
-        ("POST", [id, "send-example"]) => endpoint::example::send(api, request, app, id).await,
-        ("GET", [id, "msg"]) => attempt::attempted_messages(api, request, app, id),
-        ("POST", [id, "recover"]) => attempt::recover(api, request, app, id).await,
-        _ => Err(unknown(api, request, whole)),
-    }
-}
-
-async fn types(api: &Arc<Api>, request: &Request, rest: &[&str], whole: &[&str]) -> Answer {
-    match (request.method.as_str(), rest) {
-        ("GET", []) => event_type::list(api, request),
-        ("POST", []) => event_type::create(api, request).await,
-        ("GET", [name]) => event_type::get(api, request, name),
-        ("PUT", [name]) => event_type::update(api, request, name).await,
-        ("PATCH", [name]) => event_type::patch(api, request, name).await,
-        ("DELETE", [name]) => event_type::delete(api, request, name).await,
-        _ => Err(unknown(api, request, whole)),
-    }
+    // Whatever can be read can be asked for without its body.
+    let method = if request.method == Method::HEAD { "GET" } else { request.method.as_str() };
+    // Boxed, so that the hot route does not carry the others' size about.
+    let answer: Option<Answer> = match segments.as_slice() {
+        ["api", "v1", "app", rest @ ..] => {
+            let answer = Box::pin(routes::apps(api, &request, method, rest)).await;
+            match answer {
+                None => Box::pin(routes::endpoints(api, &request, method, rest)).await,
+                some => some,
+            }
+        }
+        ["api", "v1", "event-type", rest @ ..] => {
+            Box::pin(routes::event_types(api, &request, method, rest)).await
+        }
+        ["api", "v1", "operational-webhook", "endpoint", rest @ ..] => {
+            Box::pin(routes::operational_webhooks(api, &request, method, rest)).await
+        }
+        ["api", "v1", rest @ ..] => Box::pin(routes::others(api, &request, method, rest)).await,
+        ["ingest", "api", "v1", "source", rest @ ..] => {
+            Box::pin(routes::sources(api, &request, method, rest)).await
+        }
+        rest => Box::pin(routes::for_people(api, &request, method, rest)).await,
+    };
+    answer.unwrap_or_else(|| Err(unknown(api, &request, &segments)))
 }
 
 /// 501 for what the libraries know and we have not built, 404 for the rest. Only to those who

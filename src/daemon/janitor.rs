@@ -75,7 +75,8 @@ fn sweep(store: &Store) -> Result<bool, Error> {
 
 /// One step over what deleted applications and endpoints left. `true` when there is more.
 fn clear_orphans(store: &Store) -> Result<bool, Error> {
-    let mut more = store.expire_seen()?;
+    let mut more = store.expire_tasks()?;
+    more |= store.expire_seen()?;
     for app in store.orphaned_messages()? {
         more |= store.expire_messages(app)?;
     }

@@ -9,6 +9,7 @@ mod notify_ready;
 mod settings;
 mod signals;
 mod spool;
+mod tasks;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ use crate::store::Store;
 use files::{Files, Reloader};
 use janitor::Janitor;
 use spool::Spool;
+use tasks::TaskRunner;
 
 /// Where the store lies inside the data folder.
 pub const STORE_FOLDER: &str = "store";
@@ -48,6 +50,7 @@ pub struct Daemon {
     store: Arc<Store>,
     scheduler: Arc<Scheduler>,
     janitor: Janitor,
+    tasks: TaskRunner,
     runtime: Runtime,
     stop_http: oneshot::Sender<()>,
     http_stopped: tokio::task::JoinHandle<()>,
@@ -91,20 +94,19 @@ impl Daemon {
         );
         let scheduler = Arc::new(scheduler.context("failed to start the scheduler")?);
         let janitor = Janitor::start(Arc::clone(&store)).context("failed to start the janitor")?;
+        let tasks = TaskRunner::start(Arc::clone(&store))
+            .context("failed to start the background tasks")?;
 
-        let api = Arc::new(Api::new(
-            Arc::clone(&store),
-            Arc::clone(scheduler.board()),
-            settings::api(config, secret.clone()),
-        ));
         let listen = config.server.listen;
         let listener = runtime
             .block_on(async { serve::listen(listen) })
             .with_context(|| format!("failed to listen on {listen} (server.listen)"))?;
         let address = listener.local_addr().context("failed to read the address")?;
-        if config.server.public_url.is_none() {
-            api.inbound().set_base_url(&format!("http://{address}"));
-        }
+        let api = Arc::new(Api::new(
+            Arc::clone(&store),
+            Arc::clone(scheduler.board()),
+            settings::api(config, secret.clone(), address),
+        ));
         let files = take_files(config, &store, &api)?;
         let spool = start_spool(config, &store)?;
         let (stop_http, stopped) = oneshot::channel();
@@ -122,6 +124,7 @@ impl Daemon {
             store,
             scheduler,
             janitor,
+            tasks,
             runtime,
             stop_http,
             http_stopped,
@@ -156,7 +159,16 @@ impl Daemon {
     /// The store could not be closed.
     pub fn stop(self) -> anyhow::Result<()> {
         let Self {
-            runtime, stop_http, http_stopped, scheduler, janitor, store, grace, spool, ..
+            runtime,
+            stop_http,
+            http_stopped,
+            scheduler,
+            janitor,
+            tasks,
+            store,
+            grace,
+            spool,
+            ..
         } = self;
         tracing::info!("stopping: no more connections");
         stop_http.send(()).ok();
@@ -167,6 +179,7 @@ impl Daemon {
         tracing::info!(unfinished = left, "stopping: attempts have ended");
         drop(runtime.block_on(async { tokio::time::timeout(grace, http_stopped).await }));
         janitor.stop();
+        tasks.stop();
         store.close().context("failed to close the store")?;
         runtime.shutdown_timeout(Duration::from_secs(1));
         tracing::info!("stopped");

@@ -1,5 +1,6 @@
 //! From the configuration to what each part of the house wants to know.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,14 +113,27 @@ pub(super) fn scheduler(config: &Config, deliverer: Arc<Deliverer>) -> Settings 
     }
 }
 
-pub(super) fn api(config: &Config, jwt_secret: Secret) -> ApiSettings {
+/// `address` is where it listens: the way in as long as nothing else is configured.
+pub(super) fn api(config: &Config, jwt_secret: Secret, address: SocketAddr) -> ApiSettings {
     ApiSettings {
         jwt_secret,
         max_payload: usize::try_from(config.server.max_payload).unwrap_or(usize::MAX),
         https_only: config.delivery.https_only,
         policy: policy(config).unwrap_or_default(),
         ed25519_by_default: config.delivery.default_signature == Signature::Ed25519,
-        public_url: config.server.public_url.clone(),
+        base_url: match &config.server.public_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://{}", dialled(address)),
+        },
+    }
+}
+
+/// An address that can be dialled for one that only says where to listen.
+fn dialled(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => address,
     }
 }
 

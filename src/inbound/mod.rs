@@ -52,7 +52,7 @@ const CAPTURES_A_SECOND: u32 = 10;
 pub struct Inbound {
     store: Arc<Store>,
     /// What the world reaches us by, without a slash at the end. Some providers sign it.
-    base_url: RwLock<String>,
+    base_url: String,
     providers: RwLock<Arc<Providers>>,
     compiled: RwLock<HashMap<SourceId, Arc<Compiled>>>,
     rates: Rates,
@@ -64,7 +64,7 @@ impl Inbound {
     pub fn new(store: Arc<Store>, base_url: &str) -> Self {
         Self {
             store,
-            base_url: RwLock::new(base_url.trim_end_matches('/').to_owned()),
+            base_url: base_url.trim_end_matches('/').to_owned(),
             providers: RwLock::new(Arc::new(Providers::builtin().clone())),
             compiled: RwLock::default(),
             rates: Rates::default(),
@@ -72,15 +72,9 @@ impl Inbound {
         }
     }
 
-    /// Says how the world reaches us.
-    pub fn set_base_url(&self, url: &str) {
-        url.trim_end_matches('/')
-            .clone_into(&mut self.base_url.write().unwrap_or_else(PoisonError::into_inner));
-    }
-
     /// What the world reaches us by.
-    pub fn base_url(&self) -> String {
-        self.base_url.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn base_url(&self) -> &str {
+        &self.base_url
     }
 
     /// The whole URL to give to a provider.

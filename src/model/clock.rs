@@ -32,6 +32,11 @@ impl Timestamp {
         self.0 / 1000
     }
 
+    /// Milliseconds of the second it lies in.
+    pub fn millis(self) -> u16 {
+        u16::try_from(self.0 % 1000).unwrap_or(0)
+    }
+
     /// Reads RFC 3339 (`2026-11-24T08:09:34.123Z`, any offset). `None` if it is not that, or
     /// lies before 1970.
     pub fn from_rfc3339(text: &str) -> Option<Self> {

@@ -121,6 +121,19 @@ impl OrgId {
     }
 }
 
+impl OrgId {
+    /// The organisation that operational webhooks are sent from
+    /// (`org_00000000000SvixManagement00`): it has one application per organisation, whose uid is
+    /// that organisation's id.
+    pub fn management() -> Self {
+        Self(MANAGEMENT)
+    }
+}
+
+/// The bytes behind the management organisation's published text.
+const MANAGEMENT: [u8; ID_BYTES] =
+    [0, 0, 0, 0, 0, 0, 0, 0, 71, 224, 239, 89, 128, 56, 226, 65, 36, 97, 14, 212];
+
 fn parse(prefix: &'static str, text: &str) -> Result<[u8; ID_BYTES], BadId> {
     let bad = || BadId { value: text.chars().take(64).collect(), prefix };
     let rest = text.strip_prefix(prefix).ok_or_else(bad)?;
@@ -136,10 +149,17 @@ fn made_at(bytes: &[u8; ID_BYTES]) -> Timestamp {
 }
 
 /// The smallest raw id made at `at`: a bound for ranges of ids by time.
+///
+/// Ids begin in 2014 and end in 2150: moments outside give the first and the last there is.
 pub fn first_at(at: Timestamp) -> [u8; ID_BYTES] {
-    let ms = i64::try_from(at.0).unwrap_or(i64::MAX);
+    let ms = i64::try_from(at.0).unwrap_or(i64::MAX).clamp(FIRST_MS, LAST_MS);
     *KsuidMs::from_millis(Some(ms), Some(&[0; 15])).bytes()
 }
+
+/// The moment KSUIDs count from, in milliseconds since 1970.
+const FIRST_MS: i64 = 1_400_000_000_000;
+/// The last whole second they can hold.
+const LAST_MS: i64 = FIRST_MS + u32::MAX as i64 * 1000;
 
 /// Makes ids that never go backwards, whatever the clock does.
 ///
@@ -190,12 +210,22 @@ mod tests {
     #[test]
     fn default_organisation_is_the_published_one() {
         assert_eq!(OrgId::default_org().to_string(), "org_23rb8YdGqMT0qIzpgGwdXfHirMu");
+        assert_eq!(OrgId::management().to_string(), "org_00000000000SvixManagement00");
     }
 
     #[test]
     fn time_is_kept_to_four_milliseconds() {
         let id = MessageId(IdMaker::new().make(Timestamp(1_790_000_000_123), [7; 15]));
         assert!(1_790_000_000_123 - id.made_at().0 < 4, "{:?}", id.made_at());
+    }
+
+    #[test]
+    fn bounds_keep_their_order_outside_of_the_time_ids_have() {
+        let bounds = [0, 1, 1_400_000_000_000, 1_790_000_000_000, 5_694_967_295_000, u64::MAX]
+            .map(|ms| first_at(Timestamp(ms)));
+        assert!(bounds.is_sorted(), "{bounds:?}");
+        assert_eq!(bounds[0], [0; 20]);
+        assert!(bounds[3] > bounds[2] && bounds[4] > bounds[3]);
     }
 
     #[test]

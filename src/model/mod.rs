@@ -21,3 +21,4 @@ pub mod outcome;
 pub mod retry;
 pub mod secret;
 pub mod source;
+pub mod task;

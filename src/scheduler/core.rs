@@ -74,6 +74,8 @@ pub enum Event {
     Loaded(EndpointId, Head),
     /// An attempt was made.
     Finished(Box<Finished>),
+    /// An attempt could not be recorded.
+    Unrecorded(Arc<AttemptResult>),
     /// Time passed.
     Tick,
     /// Start nothing more.
@@ -88,7 +90,7 @@ pub enum Command {
     /// Read up to so many due rows that are not held (see [`State::held`]).
     Refill(EndpointId, usize),
     /// Record an attempt.
-    Record(Box<AttemptResult>),
+    Record(Arc<AttemptResult>),
     /// Remove a queue row that leads to no message.
     Drop(QueueKey),
     /// Look the endpoint up again and come back with [`Event::Endpoint`].
@@ -124,6 +126,8 @@ pub struct State {
     loads: usize,
     asked: usize,
     pub(super) network: Network,
+    /// Attempts that could not be recorded, and when it is tried again.
+    unrecorded: VecDeque<(Timestamp, Arc<AttemptResult>)>,
     stopping: bool,
 }
 
@@ -147,6 +151,7 @@ impl State {
             loads: 0,
             asked: 0,
             network: Network::default(),
+            unrecorded: VecDeque::new(),
             stopping: false,
         }
     }
@@ -160,6 +165,9 @@ impl State {
             Event::Rate(app, rate) => self.set_rate(app, rate),
             Event::Loaded(id, head) => self.loaded(now, id, head),
             Event::Finished(finished) => judge::finished(self, now, *finished, out),
+            Event::Unrecorded(result) => {
+                self.unrecorded.push_back((now.plus(RECORD_AGAIN), result));
+            }
             Event::Tick => {}
             Event::Stop => self.stopping = true,
         }
@@ -168,6 +176,8 @@ impl State {
     /// Starts what may be started, and asks for what must be read first.
     pub fn dispatch(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         self.wake(now);
+        let late = self.unrecorded.iter().take_while(|(at, _)| *at <= now).count();
+        out.extend(self.unrecorded.drain(..late).map(|(_, result)| Command::Record(result)));
         self.look_for_slow_ones(now);
         let online = self.network.offline_since().is_none();
         let back = if online { self.cut_off.len() } else { usize::from(self.network.may_try(now)) };
@@ -192,7 +202,8 @@ impl State {
     /// When [`State::dispatch`] has to be called next if nothing happens.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let lanes = self.wakes.first().map(|(at, _)| *at);
-        let lanes = lanes.into_iter().chain(self.rates.next_wake()).min();
+        let unrecorded = self.unrecorded.front().map(|(at, _)| *at);
+        let lanes = [lanes, self.rates.next_wake(), unrecorded].into_iter().flatten().min();
         // A probe that cannot be made yet waits for an attempt to end, not for a moment.
         let may_probe = !self.stopping && self.in_flight < self.limits.max_in_flight;
         match self.network.next_probe() {
@@ -568,6 +579,10 @@ enum Turn {
     Last,
     Now,
 }
+
+/// An attempt that could not be recorded is recorded so much later. Until then its delivery is
+/// neither sent again nor forgotten.
+pub const RECORD_AGAIN: Duration = Duration::from_secs(10);
 
 /// How often endpoints are looked for that turned slow.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

@@ -1,5 +1,7 @@
 //! What a finished attempt means: for its delivery, its endpoint, and our own network.
 
+use std::sync::Arc;
+
 use super::core::{Command, Finished, State};
 use super::lane::{Pace, QUICK, SLOW};
 use super::offline::{Blame, SUSPECT_WAIT};
@@ -24,7 +26,7 @@ pub(super) fn finished(state: &mut State, now: Timestamp, done: Finished, out: &
     let verdict = judge(state, now, &done, outcome, out);
     match verdict {
         Some((verdict, blames_endpoint)) => {
-            out.push(Command::Record(Box::new(result(done, verdict, blames_endpoint))));
+            out.push(Command::Record(Arc::new(result(done, verdict, blames_endpoint))));
         }
         None => {
             // Not even recorded: the row is where it was, and free again.
@@ -74,13 +76,21 @@ fn judge(
     lane.quick = outcome.is_success() && outcome.duration <= QUICK;
     if outcome.is_network_down() {
         let since = *lane.network_since.get_or_insert(now);
-        if state.network.failure(since, now) == Blame::Unclear {
+        let blame = if outcome.failure.as_ref().is_some_and(Failure::is_unknown_name) {
+            state.network.unknown_name(since, now)
+        } else {
+            state.network.failure(since, now)
+        };
+        if blame == Blame::Unclear {
             lane.blocked_until = Some(now.plus(SUSPECT_WAIT));
             let is_offline = state.network.offline_since().is_some();
             if is_offline && !was_offline {
                 out.push(Command::Offline(true));
             }
             return (!was_offline).then_some((Verdict::Hold, false));
+        }
+        if was_offline && state.network.offline_since().is_none() {
+            out.push(Command::Offline(false));
         }
     } else {
         lane.network_since = None;

@@ -115,7 +115,13 @@ fn our_own_network_gone_for_two_hours_counts_against_nobody() {
 
 #[test]
 fn one_dead_name_on_a_quiet_day_holds_nobody_else() {
-    let (mut world, _) = small_world(false, Manner::Unknown);
+    for dead in [Manner::Unknown, Manner::Unresolved] {
+        one_dead_name_holds_nobody_else(dead);
+    }
+}
+
+fn one_dead_name_holds_nobody_else(dead: Manner) {
+    let (mut world, _) = small_world(false, dead);
     let well = endpoint(&mut world, false, Manner::Well);
     for _ in 0..30 {
         accept(&mut world, 1);
@@ -126,6 +132,32 @@ fn one_dead_name_on_a_quiet_day_holds_nobody_else() {
         let message = *world.ledger.promised.keys().next_back().unwrap();
         assert!(world.ledger.succeeded.contains(&(message, well)), "{message} waits");
         live_seconds(&mut world, 95);
+    }
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_paused_and_disabled_like_any_other_failure() {
+    for (manner, others) in [(Manner::Unknown, 0), (Manner::Unknown, 1), (Manner::Unresolved, 1)] {
+        let (mut world, dead) = small_world(false, manner);
+        let app = world.apps[0];
+        for _ in 0..others {
+            endpoint(&mut world, false, Manner::Well);
+        }
+        let disabled = |world: &World| {
+            world.store.directory().endpoint(dead).unwrap().unwrap().disabled.clone()
+        };
+        for day in 0..6 {
+            assert_eq!(disabled(&world), None, "{manner:?} beside {others}, day {day}");
+            for _ in 0..24 {
+                accept_one(&mut world, app, new_message(b"hourly".to_vec())).unwrap();
+                live(&mut world, 1);
+            }
+            assert!(world.counted >= 1, "{manner:?} beside {others}: failures are counted");
+            let paused = world.paused.contains(&dead) || disabled(&world).is_some();
+            assert!(paused, "{manner:?} beside {others}, day {day}: it is paused");
+        }
+        assert_eq!(disabled(&world), Some(DisabledReason::Failing), "{manner:?} beside {others}");
+        assert!(world.store.queue_length() > 100, "nothing is dropped");
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Flight {
 
 /// A write that nobody waits for: it lasts with the next group.
 enum Lazy {
-    Record(Box<AttemptResult>),
+    Record(Arc<AttemptResult>),
     Drop(QueueKey),
 }
 
@@ -197,7 +197,7 @@ impl World {
     pub(super) fn write_lazy(&mut self) -> Result<(), String> {
         while let Some(lazy) = self.lazy.pop_front() {
             match lazy {
-                Lazy::Record(result) => self.record(*result)?,
+                Lazy::Record(result) => self.record(result)?,
                 Lazy::Drop(key) => {
                     let drop_row: Work<()> = Box::new(move |writer| {
                         writer.drop_queue_row(&key);
@@ -210,7 +210,7 @@ impl World {
         Ok(())
     }
 
-    fn record(&mut self, result: AttemptResult) -> Result<(), String> {
+    fn record(&mut self, result: Arc<AttemptResult>) -> Result<(), String> {
         let key = result.row.key;
         let uncounted = result.verdict == Verdict::Hold || result.row.trigger == Trigger::Manual;
         let before = self.store.delivery(key.message, key.endpoint).unwrap();

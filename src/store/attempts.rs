@@ -4,6 +4,7 @@
 use super::accept::CHUNK_BYTES;
 use super::error::{Error, Result};
 use super::events::Recorded;
+use super::operational::Happened;
 use super::records::{AttemptRecord, DeliveryRecord, QueueRecord};
 use super::trees::{ROW_BYTES, Tree};
 use super::writer::Writer;
@@ -67,6 +68,7 @@ impl Writer<'_> {
         let mut next = found.map(|row| row.not_before);
         if still_queued {
             next = self.move_on(result, attempt)?;
+            self.tell_of_attempt(result, attempt)?;
         } else {
             self.index_attempt(&key, attempt);
         }
@@ -300,8 +302,9 @@ impl Writer<'_> {
             return Ok(());
         };
         tracing::warn!(endpoint = %id, ?reason, "endpoint disabled");
-        self.write_endpoint(Endpoint { disabled: Some(reason), ..Endpoint::clone(&endpoint) })?;
-        Ok(())
+        let disabled = Endpoint { disabled: Some(reason), ..Endpoint::clone(&endpoint) };
+        let disabled = self.write_endpoint(disabled)?;
+        self.tell_of_endpoint(Happened::Disabled, &disabled, since.or(Some(self.now())))
     }
 
     fn failing_since(&self, id: EndpointId) -> Option<Timestamp> {

@@ -8,7 +8,10 @@ use super::records::{self, AttemptRecord, DeliveryRecord, MessageRecord, QueueRe
 use super::trees::Tree;
 use super::{Store, keys};
 use crate::model::delivery::{QueueKey, State, Trigger};
-use crate::model::id::{AppId, CaptureId, EndpointId, ID_BYTES, MessageId, SourceId};
+use crate::model::id::{
+    AppId, CaptureId, EndpointId, ID_BYTES, MessageId, OrgId, SourceId, TaskId,
+};
+use crate::model::task::TaskState;
 
 /// What a check found.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -47,6 +50,7 @@ impl Store {
         self.check_deliveries(&mut report)?;
         self.check_attempts(&mut report)?;
         self.check_indexes(&mut report)?;
+        self.check_tasks(&mut report)?;
         self.check_inbound(&mut report)?;
         self.check_chunks(&mut report)?;
         self.check_blobs(&mut report);
@@ -256,6 +260,34 @@ impl Store {
             if id.is_none_or(|id| !matches!(self.directory().endpoint(EndpointId(id)), Ok(Some(_))))
             {
                 report.fault("endpoint_health: a row leads to no endpoint".to_owned());
+            }
+            Ok(())
+        })
+    }
+
+    /// Tasks that run, and no others, are in the list of those that do.
+    fn check_tasks(&self, report: &mut Report) -> Result<()> {
+        self.scan(Tree::TasksRunning, report, |key, org, report| {
+            let (id, org) = (key.try_into().map(TaskId), org.try_into().map(OrgId));
+            if let (Ok(id), Ok(org)) = (id, org)
+                && self.task(org, id)?.is_some_and(|task| task.state == TaskState::Running)
+            {
+                return Ok(());
+            }
+            report.fault("tasks_running: a row leads to no running task".to_owned());
+            Ok(())
+        })?;
+        self.scan(Tree::Tasks, report, |key, _, report| {
+            let Some((org, id)) = keys::split_pair(key) else {
+                report.fault("tasks: a key has the wrong length".to_owned());
+                return Ok(());
+            };
+            let task = self.task(OrgId(org), TaskId(id))?;
+            if task.is_some_and(|task| task.state == TaskState::Running)
+                && !self.has(Tree::TasksRunning, &id)?
+            {
+                let id = TaskId(id);
+                report.fault(format!("task {id} runs but is not listed: nobody would step it"));
             }
             Ok(())
         })

@@ -70,7 +70,8 @@ impl Writer<'_> {
             },
         };
         let row = bucket_key(self.now().0 / BUCKET_MS, &key.hash);
-        self.put(Tree::Idempotency, &row, codec::encode(&record));
+        // An answer that was kept in this bucket has not expired, and would have been given.
+        self.put_new_long(Tree::Idempotency, &row, &codec::encode(&record));
         Ok((answer, false))
     }
 
@@ -79,7 +80,8 @@ impl Writer<'_> {
         let newest = self.now().0 / BUCKET_MS + 1;
         let oldest = self.now().0.saturating_sub(KEPT_MS) / BUCKET_MS;
         for bucket in (oldest..=newest).rev() {
-            let Some(row) = self.get(Tree::Idempotency, &bucket_key(bucket, &key.hash))? else {
+            let Some(row) = self.get_long(Tree::Idempotency, &bucket_key(bucket, &key.hash))?
+            else {
                 continue;
             };
             let record: IdempotencyRecord = records::read(Tree::Idempotency, &row)?;

@@ -13,6 +13,7 @@ pub mod check;
 mod codec;
 pub mod commit;
 pub mod counts;
+pub mod cursors;
 pub mod directory;
 mod durable;
 pub mod error;
@@ -20,9 +21,11 @@ pub mod events;
 pub mod expiry;
 pub mod idempotency;
 mod keys;
+mod long;
 pub mod managed;
 pub mod messages;
 mod migrate;
+pub mod operational;
 pub mod pages;
 #[cfg(test)]
 pub(crate) mod planted;
@@ -31,6 +34,8 @@ mod records;
 pub mod sources;
 pub mod space;
 pub mod spine;
+pub mod stats;
+pub mod tasks;
 pub mod tenants;
 #[cfg(test)]
 mod tests;
@@ -121,6 +126,7 @@ pub(crate) struct Shared {
     last_in_queue: Mutex<HashMap<EndpointId, (Timestamp, MessageId)>>,
     retention: Duration,
     space: space::Space,
+    bell: tasks::Bell,
 }
 
 impl Shared {
@@ -158,6 +164,7 @@ impl Store {
             failing_since: Mutex::default(),
             last_in_queue: Mutex::default(),
             retention: options.retention,
+            bell: tasks::Bell::default(),
         });
         tenants::load(&shared)?;
         sources::load(&shared)?;

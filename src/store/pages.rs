@@ -9,16 +9,12 @@ use super::records::{self, AttemptRecord};
 use super::trees::Tree;
 use super::{Store, keys};
 use crate::model::attempt::Attempt;
-use crate::model::clock::Timestamp;
-use crate::model::delivery::{Delivery, State};
-use crate::model::id::{AppId, AttemptId, EndpointId, ID_BYTES, MessageId, first_at};
+use crate::model::delivery::Delivery;
+use crate::model::id::{AppId, AttemptId, EndpointId, ID_BYTES, MessageId};
 use crate::model::message::Message;
 
 /// Rows that are looked at for one page.
 pub const PAGE_SCAN: usize = 5_000;
-
-/// Messages that one piece of a recovery takes up.
-pub const RECOVER_ROWS: usize = 64;
 
 /// Where a page begins and which way it goes. The bounds are ids of the listed kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +41,7 @@ pub struct Page<T> {
 impl Store {
     /// Walks keys `prefix ‖ id` in `range`. `keep` turns a row into what is listed, or passes it
     /// over.
-    fn page<T>(
+    pub(super) fn page<T>(
         &self,
         tree: Tree,
         prefix: &[u8; ID_BYTES],
@@ -125,41 +121,6 @@ impl Store {
             let (message, payload) = assemble(self, app, MessageId(id), row, with_payload)?;
             Ok(Some((message, payload, found)))
         })
-    }
-
-    /// Starts the schedule anew for every delivery to `endpoint` that has failed, of messages
-    /// accepted from `since` to `until`. A page at a time: memory stays flat.
-    pub fn recover_failed(
-        &self,
-        app: AppId,
-        endpoint: EndpointId,
-        since: Timestamp,
-        until: Timestamp,
-    ) -> Result<usize> {
-        let mut range = Range {
-            after: Some(first_at(since)),
-            before: Some(first_at(until.plus(std::time::Duration::from_millis(4)))),
-            descending: false,
-            limit: RECOVER_ROWS,
-        };
-        let mut recovered = 0;
-        loop {
-            let page = self.page_of_messages_where(app, &range, false, |message| {
-                let delivery = self.delivery(message.id, endpoint)?;
-                Ok(delivery.filter(|d| matches!(d.state, State::Exhausted | State::Cancelled)))
-            })?;
-            let messages: Vec<Message> = page.rows.into_iter().map(|(m, _, _)| m).collect();
-            recovered += messages.len();
-            if !messages.is_empty() {
-                self.write_and_wait(move |writer| {
-                    messages.iter().try_for_each(|m| writer.recover(m, endpoint).map(drop))
-                })?;
-            }
-            match page.more {
-                Some(last) => range.after = Some(last),
-                None => return Ok(recovered),
-            }
-        }
     }
 
     /// Attempts made for an endpoint that `wanted` lets through.

@@ -373,6 +373,10 @@ impl AttemptRecord {
         }
     }
 
+    pub(super) fn message_id(&self) -> MessageId {
+        MessageId(self.message)
+    }
+
     pub(super) fn into_domain(
         self,
         endpoint: EndpointId,

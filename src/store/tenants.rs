@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use super::error::{Error, Result};
+use super::operational::Happened;
 use super::records::{self, ApplicationRecord, EndpointRecord, EventTypeRecord};
 use super::trees::Tree;
 use super::writer::Writer;
-use super::{Shared, keys};
+use super::{Shared, keys, long};
 use crate::model::application::Application;
 use crate::model::clock::Timestamp;
 use crate::model::endpoint::Endpoint;
@@ -73,11 +74,14 @@ impl Writer<'_> {
             self.delete_sources_of(app.id)?;
         }
         for endpoint in endpoints.into_values() {
-            self.put_endpoint(Endpoint { deleted: true, ..Endpoint::clone(&endpoint) })?;
+            self.write_endpoint(Endpoint { deleted: true, ..Endpoint::clone(&endpoint) })?;
+        }
+        if app.deleted {
+            self.remove_cursors(app.id)?;
         }
         let key = keys::application(app.org, app.id);
         let record = super::codec::encode(&ApplicationRecord::of(&app));
-        self.put(Tree::Applications, &key, record);
+        self.put_long(Tree::Applications, &key, &record)?;
         let rate = app.throttle_rate.filter(|_| !app.deleted);
         self.events().rates.push((app.id, rate));
         let app = Arc::new(app);
@@ -102,16 +106,25 @@ impl Writer<'_> {
         }
         // While it is held here, the directory would have to copy it to change it.
         drop(tenant);
-        self.write_endpoint(endpoint)
+        let happened = match (is_new, endpoint.deleted) {
+            (_, true) => Happened::Deleted,
+            (true, false) => Happened::Created,
+            (false, false) => Happened::Updated,
+        };
+        let endpoint = self.write_endpoint(endpoint)?;
+        self.tell_of_endpoint(happened, &endpoint, None)?;
+        Ok(endpoint)
     }
 
     /// Writes an endpoint whose rules were checked.
     pub(super) fn write_endpoint(&mut self, endpoint: Endpoint) -> Result<Arc<Endpoint>> {
         let key = keys::endpoint(endpoint.app, endpoint.id);
         let record = super::codec::encode(&EndpointRecord::of(&endpoint));
-        self.put(Tree::Endpoints, &key, record);
-        if endpoint.is_active() || endpoint.deleted {
-            // Whoever enables it again starts with a clean slate.
+        self.put_long(Tree::Endpoints, &key, &record)?;
+        let known = self.shared().directory.endpoint(endpoint.id)?;
+        let enabled = endpoint.is_active() && known.is_none_or(|known| !known.is_active());
+        if enabled || endpoint.deleted {
+            // Whoever enables it again starts with a clean slate; any other change is no success.
             self.forget_failing(endpoint.id);
         }
         if endpoint.deleted || !endpoint.ordered {
@@ -126,7 +139,8 @@ impl Writer<'_> {
     /// Writes an event type, new or changed.
     pub fn put_event_type(&mut self, event_type: EventType) -> Result<Arc<EventType>> {
         let key = keys::named(&event_type.org.0, &event_type.name);
-        self.put(Tree::EventTypes, &key, super::codec::encode(&EventTypeRecord::of(&event_type)));
+        let record = super::codec::encode(&EventTypeRecord::of(&event_type));
+        self.put_long(Tree::EventTypes, &key, &record)?;
         let event_type = Arc::new(event_type);
         self.shared().directory.put_event_type(Arc::clone(&event_type))?;
         Ok(event_type)
@@ -134,7 +148,7 @@ impl Writer<'_> {
 
     /// Removes an event type for good.
     pub fn remove_event_type(&mut self, org: OrgId, name: &str) -> Result<()> {
-        self.remove(Tree::EventTypes, &keys::named(&org.0, name));
+        self.remove_long(Tree::EventTypes, &keys::named(&org.0, name))?;
         self.shared().directory.remove_event_type(org, name)
     }
 }
@@ -142,28 +156,25 @@ impl Writer<'_> {
 /// Fills the directory from the trees, when the store is opened.
 pub(super) fn load(shared: &Shared) -> Result<()> {
     let damaged = |tree: Tree| Error::corrupt(tree.name(), "a key has the wrong length");
-    for row in shared.trees.tree(Tree::Applications) {
-        let (key, value) = row?;
-        let (org, id) = keys::split_pair(&key).ok_or_else(|| damaged(Tree::Applications))?;
-        let record: ApplicationRecord = records::read(Tree::Applications, &value)?;
-        shared.directory.put_application(&Arc::new(record.into_domain(OrgId(org), AppId(id))))?;
-    }
-    for row in shared.trees.tree(Tree::Endpoints) {
-        let (key, value) = row?;
-        let (app, id) = keys::split_pair(&key).ok_or_else(|| damaged(Tree::Endpoints))?;
-        let record: EndpointRecord = records::read(Tree::Endpoints, &value)?;
+    long::for_each(&shared.trees, Tree::Applications, |key, value| {
+        let (org, id) = keys::split_pair(key).ok_or_else(|| damaged(Tree::Applications))?;
+        let record: ApplicationRecord = records::read(Tree::Applications, value)?;
+        shared.directory.put_application(&Arc::new(record.into_domain(OrgId(org), AppId(id))))
+    })?;
+    long::for_each(&shared.trees, Tree::Endpoints, |key, value| {
+        let (app, id) = keys::split_pair(key).ok_or_else(|| damaged(Tree::Endpoints))?;
+        let record: EndpointRecord = records::read(Tree::Endpoints, value)?;
         let endpoint = record.into_domain(AppId(app), EndpointId(id))?;
-        shared.directory.put_endpoint(Arc::new(endpoint))?;
-    }
-    for row in shared.trees.tree(Tree::EventTypes) {
-        let (key, value) = row?;
+        shared.directory.put_endpoint(Arc::new(endpoint))
+    })?;
+    long::for_each(&shared.trees, Tree::EventTypes, |key, value| {
         let (org, name) =
             key.split_at_checked(ID_BYTES).ok_or_else(|| damaged(Tree::EventTypes))?;
         let org = OrgId(org.try_into().map_err(|_| damaged(Tree::EventTypes))?);
         let name = String::from_utf8(name.to_vec()).map_err(|_| damaged(Tree::EventTypes))?;
-        let record: EventTypeRecord = records::read(Tree::EventTypes, &value)?;
-        shared.directory.put_event_type(Arc::new(record.into_domain(org, name)))?;
-    }
+        let record: EventTypeRecord = records::read(Tree::EventTypes, value)?;
+        shared.directory.put_event_type(Arc::new(record.into_domain(org, name)))
+    })?;
     for row in shared.trees.tree(Tree::EndpointHealth) {
         let (key, value) = row?;
         let id = key.as_ref().try_into().map_err(|_| damaged(Tree::EndpointHealth))?;

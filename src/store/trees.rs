@@ -56,6 +56,14 @@ trees! {
     AttemptsByMessage = "attempts_by_message",
     /// `attempt_id‖chunk` → raw bytes of a larger response.
     Responses = "responses",
+    /// `org_id‖task_id` → background task.
+    Tasks = "tasks",
+    /// `task_id` → its organisation; only while it runs.
+    TasksRunning = "tasks_running",
+    /// `task_id‖what` → what the task keeps: chunks of a payload, or counts.
+    TaskRows = "task_rows",
+    /// `app_id‖sink‖0‖consumer` → how far a consumer of the message log has come.
+    Cursors = "cursors",
     /// `org_id‖source_id` → source.
     Sources = "sources",
     /// `source_id‖bucket‖hash` → body digest, message, when: what repetitions are recognised by.

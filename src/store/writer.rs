@@ -220,7 +220,7 @@ impl<'g> Writer<'g> {
     }
 
     /// Whether this work alone has staged as much as a group takes.
-    pub(super) fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.staged.len() >= super::commit::GROUP_ROWS
     }
 

@@ -163,9 +163,9 @@ fn ids_tokens_and_routes_that_are_none() {
         check_error(query, &house.ask("GET", &path, ""), 422);
     }
     for (method, path) in [
-        ("GET", "/"),
+        ("GET", "/nothing"),
         ("GET", "/api/v2/app"),
-        ("GET", "//"),
+        ("GET", "///"),
         ("PUT", "/api/v1/health"),
         ("BREW", "/api/v1/app"),
         ("TRACE", "/"),

@@ -11,9 +11,12 @@
 mod api;
 mod binary;
 mod cli;
+mod clients;
 #[allow(dead_code, reason = "shared by test files, not all of which use all of it")]
 mod hostile_tools;
 mod inbound;
 mod limits;
+mod properties;
+mod races;
 mod receivers;
 mod tidy;

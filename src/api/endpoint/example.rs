@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::find;
+use super::{Whose, find};
 use crate::api::Api;
 use crate::api::caller::Caller;
 use crate::api::edit::check_name;
@@ -72,7 +72,7 @@ pub(crate) async fn send(
     id: &str,
 ) -> Result<Reply, ApiError> {
     let caller = Caller::of(api, request)?;
-    let (tenant, endpoint) = find(api, request, app, id)?;
+    let (tenant, endpoint) = find(api, request, Whose::App(app), id)?;
     let input: ExampleIn = request.json()?;
     check_name("eventType", &input.event_type, EVENT_TYPE_CHARS)?;
     if endpoint.disabled.is_some() {

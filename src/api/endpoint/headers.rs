@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::find;
+use super::{Whose, find};
 use crate::api::Api;
 use crate::api::error::ApiError;
 use crate::api::reply::Reply;
@@ -57,8 +57,13 @@ pub(super) fn check(headers: &Headers) -> Result<(), ApiError> {
 }
 
 /// `GET /app/{app}/endpoint/{endpoint}/headers`
-pub(crate) fn get(api: &Api, request: &Request, app: &str, id: &str) -> Result<Reply, ApiError> {
-    let (_, endpoint) = find(api, request, app, id)?;
+pub(in crate::api) fn get(
+    api: &Api,
+    request: &Request,
+    whose: Whose<'_>,
+    id: &str,
+) -> Result<Reply, ApiError> {
+    let (_, endpoint) = find(api, request, whose, id)?;
     let mut headers = endpoint.headers.clone();
     let sensitive: Vec<String> =
         headers.keys().filter(|name| is_sensitive(name)).cloned().collect();
@@ -67,26 +72,26 @@ pub(crate) fn get(api: &Api, request: &Request, app: &str, id: &str) -> Result<R
 }
 
 /// `PUT /app/{app}/endpoint/{endpoint}/headers`
-pub(crate) async fn set(
+pub(in crate::api) async fn set(
     api: &Arc<Api>,
     request: &Request,
-    app: &str,
+    whose: Whose<'_>,
     id: &str,
 ) -> Result<Reply, ApiError> {
-    find(api, request, app, id)?;
+    find(api, request, whose, id)?;
     let input: HeadersIn = request.json()?;
     check(&input.headers)?;
-    change(api, request, app, id, move |_| Ok(input.headers)).await
+    change(api, request, whose, id, move |_| Ok(input.headers)).await
 }
 
 /// `PATCH /app/{app}/endpoint/{endpoint}/headers`: null takes a header away.
-pub(crate) async fn patch(
+pub(in crate::api) async fn patch(
     api: &Arc<Api>,
     request: &Request,
-    app: &str,
+    whose: Whose<'_>,
     id: &str,
 ) -> Result<Reply, ApiError> {
-    let (_, endpoint) = find(api, request, app, id)?;
+    let (_, endpoint) = find(api, request, whose, id)?;
     let input: HeadersPatch = request.json()?;
     let merge = move |mut headers: Headers| {
         let given = input.headers.into_iter();
@@ -101,7 +106,7 @@ pub(crate) async fn patch(
     };
     // Checked against what is there now; the limit is checked again when it is written.
     check(&merge.clone()(endpoint.headers.clone()))?;
-    change(api, request, app, id, move |headers| {
+    change(api, request, whose, id, move |headers| {
         let merged = merge(headers);
         if merged.len() > CUSTOM_HEADERS {
             let text = format!("an endpoint may have at most {CUSTOM_HEADERS} headers");
@@ -115,11 +120,11 @@ pub(crate) async fn patch(
 async fn change(
     api: &Arc<Api>,
     request: &Request,
-    app: &str,
+    whose: Whose<'_>,
     id: &str,
     edit: impl FnOnce(Headers) -> Result<Headers, crate::store::Error> + Send + 'static,
 ) -> Result<Reply, ApiError> {
-    let (tenant, found) = find(api, request, app, id)?;
+    let (tenant, found) = find(api, request, whose, id)?;
     let (app, id) = (tenant.app.id, found.id.to_string());
     api.write(move |writer| {
         let mut endpoint = Endpoint::clone(&*writer.endpoint(app, &id)?);

@@ -4,6 +4,7 @@ pub mod example;
 pub mod headers;
 pub mod secret;
 pub mod stats;
+pub mod throttle;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::model::name::check_pattern;
 use crate::model::secret::SigningKey;
 use crate::store::directory::Tenant;
 use crate::store::idempotency::Answer;
+use crate::store::operational;
 use crate::store::{Error, Writer};
 
 /// What a caller sends to make or replace one.
@@ -189,6 +191,9 @@ fn check_event_types(patterns: &[String]) -> Result<(), ApiError> {
 /// Plain names must be registered and not archived; patterns may match what is yet to come.
 fn check_registered(api: &Api, org: OrgId, patterns: Option<&Vec<String>>) -> Result<(), ApiError> {
     for name in patterns.into_iter().flatten().filter(|name| !name.ends_with('*')) {
+        if org == OrgId::management() && operational::EVENT_TYPES.contains(&name.as_str()) {
+            continue;
+        }
         let known = api.store.directory().event_type(org, name)?;
         if known.is_none_or(|event_type| event_type.archived) {
             let message = format!(
@@ -279,21 +284,45 @@ fn answer(status: u16, endpoint: &Endpoint) -> Answer {
     Answer::Body { status, body: Reply::json(status, &EndpointOut::of(endpoint)).body.to_vec() }
 }
 
+/// Whose endpoints an operation is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Whose<'a> {
+    /// The application with this id or uid.
+    App(&'a str),
+    /// The organisation's own, for operational webhooks.
+    Operational,
+}
+
+impl Whose<'_> {
+    /// The application, if the caller may see it.
+    pub(super) fn tenant(self, api: &Api, request: &Request) -> Result<Arc<Tenant>, ApiError> {
+        let caller = Caller::of(api, request)?;
+        match self {
+            Self::App(app) => caller.tenant(api, app),
+            Self::Operational => {
+                caller.operator()?;
+                let tenant = api.store.directory().management_tenant(caller.org)?;
+                tenant.ok_or_else(ApiError::not_found)
+            }
+        }
+    }
+}
+
 /// The endpoint with this id or uid, if the caller may see it.
 pub(super) fn find(
     api: &Api,
     request: &Request,
-    app: &str,
+    whose: Whose<'_>,
     id: &str,
 ) -> Result<(Arc<Tenant>, SharedEndpoint), ApiError> {
-    let tenant = Caller::of(api, request)?.tenant(api, app)?;
+    let tenant = whose.tenant(api, request)?;
     let endpoint = tenant.endpoint(id).cloned().ok_or_else(ApiError::not_found)?;
     Ok((tenant, endpoint))
 }
 
 /// `GET /app/{app}/endpoint`
-pub(super) fn list(api: &Api, request: &Request, app: &str) -> Result<Reply, ApiError> {
-    let tenant = Caller::of(api, request)?.tenant(api, app)?;
+pub(super) fn list(api: &Api, request: &Request, whose: Whose<'_>) -> Result<Reply, ApiError> {
+    let tenant = whose.tenant(api, request)?;
     let page = PageRequest::of(&Query::parse(&request.query)?, true)?;
     let id_of = |text: &str| {
         tenant
@@ -314,9 +343,9 @@ pub(super) fn list(api: &Api, request: &Request, app: &str) -> Result<Reply, Api
 pub(super) async fn create(
     api: &Arc<Api>,
     request: &Request,
-    app: &str,
+    whose: Whose<'_>,
 ) -> Result<Reply, ApiError> {
-    let tenant = Caller::of(api, request)?.tenant(api, app)?;
+    let tenant = whose.tenant(api, request)?;
     let input: EndpointIn = request.json()?;
     input.check(api)?;
     check_registered(api, tenant.app.org, input.event_types.as_ref())?;
@@ -331,8 +360,13 @@ pub(super) async fn create(
 }
 
 /// `GET /app/{app}/endpoint/{endpoint}`
-pub(super) fn get(api: &Api, request: &Request, app: &str, id: &str) -> Result<Reply, ApiError> {
-    let (_, endpoint) = find(api, request, app, id)?;
+pub(super) fn get(
+    api: &Api,
+    request: &Request,
+    whose: Whose<'_>,
+    id: &str,
+) -> Result<Reply, ApiError> {
+    let (_, endpoint) = find(api, request, whose, id)?;
     Ok(Reply::json(200, &EndpointOut::seen(api, &endpoint)))
 }
 
@@ -341,10 +375,10 @@ pub(super) fn get(api: &Api, request: &Request, app: &str, id: &str) -> Result<R
 pub(super) async fn update(
     api: &Arc<Api>,
     request: &Request,
-    app: &str,
+    whose: Whose<'_>,
     id: &str,
 ) -> Result<Reply, ApiError> {
-    let tenant = Caller::of(api, request)?.tenant(api, app)?;
+    let tenant = whose.tenant(api, request)?;
     let input: EndpointIn = request.json()?;
     input.check(api)?;
     check_registered(api, tenant.app.org, input.event_types.as_ref())?;
@@ -373,10 +407,10 @@ pub(super) async fn update(
 pub(super) async fn patch(
     api: &Arc<Api>,
     request: &Request,
-    app: &str,
+    whose: Whose<'_>,
     id: &str,
 ) -> Result<Reply, ApiError> {
-    let (tenant, found) = find(api, request, app, id)?;
+    let (tenant, found) = find(api, request, whose, id)?;
     let patch: EndpointPatch = request.json()?;
     patch.check(api, tenant.app.org)?;
     if patch.secret.is_some() {
@@ -445,10 +479,10 @@ impl EndpointPatch {
 pub(super) async fn delete(
     api: &Arc<Api>,
     request: &Request,
-    app: &str,
+    whose: Whose<'_>,
     id: &str,
 ) -> Result<Reply, ApiError> {
-    let (tenant, found) = find(api, request, app, id)?;
+    let (tenant, found) = find(api, request, whose, id)?;
     let (app, id) = (tenant.app.id, found.id.to_string());
     api.write(move |writer| {
         let endpoint = Endpoint::clone(&*writer.endpoint(app, &id)?);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{find, key_or_new};
+use super::{Whose, find, key_or_new};
 use crate::api::Api;
 use crate::api::error::ApiError;
 use crate::api::reply::Reply;
@@ -28,8 +28,13 @@ struct SecretOut {
 
 /// `GET /app/{app}/endpoint/{endpoint}/secret`. Of an Ed25519 key only the public half is shown:
 /// it is what verifies.
-pub(crate) fn get(api: &Api, request: &Request, app: &str, id: &str) -> Result<Reply, ApiError> {
-    let (_, endpoint) = find(api, request, app, id)?;
+pub(in crate::api) fn get(
+    api: &Api,
+    request: &Request,
+    whose: Whose<'_>,
+    id: &str,
+) -> Result<Reply, ApiError> {
+    let (_, endpoint) = find(api, request, whose, id)?;
     let current =
         endpoint.secrets.first().ok_or_else(|| ApiError::internal("an endpoint has no secret"))?;
     Ok(Reply::json(200, &SecretOut { key: shown(&current.key) }))
@@ -49,15 +54,14 @@ struct RotateIn {
     grace_period_seconds: Option<u64>,
 }
 
-/// `POST /app/{app}/endpoint/{endpoint}/secret/rotate`. The libraries of version 2 read the new
-/// secret from the answer; the earlier ones, made for a 204, take any 2xx and read nothing.
-pub(crate) async fn rotate(
+/// `POST /app/{app}/endpoint/{endpoint}/secret/rotate`
+pub(in crate::api) async fn rotate(
     api: &Arc<Api>,
     request: &Request,
-    app: &str,
+    whose: Whose<'_>,
     id: &str,
 ) -> Result<Reply, ApiError> {
-    let (tenant, found) = find(api, request, app, id)?;
+    let (tenant, found) = find(api, request, whose, id)?;
     let input: RotateIn = request.json()?;
     let grace = input.grace_period_seconds.unwrap_or(DEFAULT_GRACE);
     if grace > MAX_GRACE {
@@ -83,6 +87,8 @@ pub(crate) async fn rotate(
         endpoint.secrets.insert(0, LiveSecret { key, expires_at: None });
         endpoint.updated_at = now;
         writer.put_endpoint(endpoint)?;
+        // The libraries of version 2 read the new secret from here; the earlier ones, made for a
+        // 204, take any 2xx and read nothing.
         Ok(Answer::Body { status: 200, body: Reply::json(200, &shown).body.to_vec() })
     };
     Ok(Reply::of(api.write_once(request, work).await?.0))

@@ -4,7 +4,7 @@
 //! [`super::endpoint`]. What a source has beyond the published shapes (several secrets, settings,
 //! a map of event types, limits) stands beside them under names of its own.
 
-mod refused;
+pub(super) mod refused;
 mod wire;
 
 use std::sync::Arc;
@@ -15,13 +15,14 @@ use serde_json::json;
 
 use super::Api;
 use super::caller::Caller;
+use super::endpoint::{self, Whose};
 use super::error::ApiError;
 use super::paging::{PageRequest, cut};
+use super::portal;
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
-use super::router::Answer;
-use super::{endpoint, portal};
+use super::routes::Answer;
 use crate::inbound::{self, check};
 use crate::model::application::{Application, Metadata};
 use crate::model::clock::Timestamp;
@@ -35,67 +36,37 @@ use wire::{SourceIn, SourceOut, SourcePatch};
 /// Seconds the old token may go on opening the door: a week.
 const MAX_GRACE: u64 = 7 * 24 * 3600;
 
-/// Finds the operation below `/ingest/api/v1/source`. `None` when there is none.
-pub(super) async fn route(api: &Arc<Api>, request: &Request, rest: &[&str]) -> Option<Answer> {
-    let method = request.method.as_str();
-    Some(match (method, rest) {
-        ("GET", []) => list(api, request),
-        ("POST", []) => create(api, request).await,
-        ("GET", [id]) => get(api, request, id),
-        ("PUT", [id]) => update(api, request, id).await,
-        ("PATCH", [id]) => patch(api, request, id).await,
-        ("DELETE", [id]) => delete(api, request, id).await,
-        ("POST", [id, "token", "rotate"]) => rotate(api, request, id).await,
-        ("POST", [id, "dashboard"]) => match find(api, request, id) {
-            Ok(source) => portal::access(api, request, &source.app.to_string()).await,
-            Err(error) => Err(error),
-        },
-        ("GET", [id, "log"]) => refused::log(api, request, id),
-        ("GET", [id, "refused"]) => refused::list(api, request, id),
-        ("GET", [id, "refused", capture]) => refused::get(api, request, id, capture),
-        ("GET", [id, "refused", capture, "raw"]) => refused::raw(api, request, id, capture),
-        ("POST", [id, "refused", capture, "verify"]) => refused::verify(api, request, id, capture),
-        ("POST", [id, "refused", capture, "accept"]) => {
-            refused::accept(api, request, id, capture).await
-        }
-        (_, [id, "endpoint", rest @ ..]) => return endpoints(api, request, id, rest).await,
-        _ => return None,
-    })
+/// `POST /source/{source}/dashboard`: access for the people of the source's application.
+pub(super) async fn dashboard(api: &Arc<Api>, request: &Request, id: &str) -> Answer {
+    let source = find(api, request, id)?;
+    portal::access(api, request, &source.app.to_string()).await
 }
 
-async fn endpoints(api: &Arc<Api>, request: &Request, id: &str, rest: &[&str]) -> Option<Answer> {
-    let method = request.method.as_str();
-    let known = matches!(
-        (method, rest),
-        ("GET" | "POST", [])
-            | ("GET" | "PUT" | "DELETE", [_])
-            | ("GET" | "PUT", [_, "headers"])
-            | ("GET", [_, "secret"])
-            | ("POST", [_, "secret", "rotate"])
-    );
-    if !known {
-        return None;
-    }
-    let app = match find(api, request, id) {
-        Ok(source) => source.app.to_string(),
-        Err(error) => return Some(Err(error)),
-    };
-    Some(match (method, rest) {
-        ("GET", []) => endpoint::list(api, request, &app),
-        ("POST", []) => endpoint::create(api, request, &app).await,
-        ("GET", [ep]) => endpoint::get(api, request, &app, ep),
-        ("PUT", [ep]) => endpoint::update(api, request, &app, ep).await,
-        ("DELETE", [ep]) => endpoint::delete(api, request, &app, ep).await,
-        ("GET", [ep, "headers"]) => endpoint::headers::get(api, request, &app, ep),
-        ("PUT", [ep, "headers"]) => endpoint::headers::set(api, request, &app, ep).await,
-        ("GET", [ep, "secret"]) => endpoint::secret::get(api, request, &app, ep),
+/// `/source/{source}/endpoint…`: the endpoints of the source's application.
+pub(super) async fn endpoints(
+    api: &Arc<Api>,
+    request: &Request,
+    id: &str,
+    rest: &[&str],
+) -> Answer {
+    let app = find(api, request, id)?.app.to_string();
+    let app = Whose::App(&app);
+    match (request.method.as_str(), rest) {
+        ("GET" | "HEAD", []) => endpoint::list(api, request, app),
+        ("POST", []) => endpoint::create(api, request, app).await,
+        ("GET" | "HEAD", [ep]) => endpoint::get(api, request, app, ep),
+        ("PUT", [ep]) => endpoint::update(api, request, app, ep).await,
+        ("DELETE", [ep]) => endpoint::delete(api, request, app, ep).await,
+        ("GET" | "HEAD", [ep, "headers"]) => endpoint::headers::get(api, request, app, ep),
+        ("PUT", [ep, "headers"]) => endpoint::headers::set(api, request, app, ep).await,
+        ("GET" | "HEAD", [ep, "secret"]) => endpoint::secret::get(api, request, app, ep),
         ("POST", [ep, "secret", "rotate"]) => {
             // Here the published answer has no body.
-            let rotated = endpoint::secret::rotate(api, request, &app, ep).await;
+            let rotated = endpoint::secret::rotate(api, request, app, ep).await;
             rotated.map(|_| Reply::no_content())
         }
-        _ => return None,
-    })
+        _ => Err(ApiError::not_found()),
+    }
 }
 
 /// The source with this id or uid. Sources are for operators alone.
@@ -120,7 +91,7 @@ fn new_token() -> Result<String, ApiError> {
     inbound::new_token().map_err(ApiError::internal)
 }
 
-fn list(api: &Api, request: &Request) -> Answer {
+pub(super) fn list(api: &Api, request: &Request) -> Answer {
     let caller = Caller::of(api, request)?;
     caller.operator()?;
     let page = PageRequest::of(&Query::parse(&request.query)?, false)?;
@@ -139,12 +110,12 @@ fn list(api: &Api, request: &Request) -> Answer {
     Ok(Reply::json(200, &out))
 }
 
-fn get(api: &Api, request: &Request, id: &str) -> Answer {
+pub(super) fn get(api: &Api, request: &Request, id: &str) -> Answer {
     let source = find(api, request, id)?;
     Ok(Reply::json(200, &SourceOut::of(&source, &api.inbound.url_of(&source))))
 }
 
-async fn create(api: &Arc<Api>, request: &Request) -> Answer {
+pub(super) async fn create(api: &Arc<Api>, request: &Request) -> Answer {
     let caller = Caller::of(api, request)?;
     caller.operator()?;
     let input: SourceIn = request.json()?;
@@ -219,7 +190,7 @@ fn own_application(writer: &Writer<'_>, source: &Source) -> Application {
 
 /// `PUT`: replaces it, or makes it when there is none with this uid. Secrets that are not given
 /// stay, and so does the token.
-async fn update(api: &Arc<Api>, request: &Request, id: &str) -> Answer {
+pub(super) async fn update(api: &Arc<Api>, request: &Request, id: &str) -> Answer {
     let caller = Caller::of(api, request)?;
     caller.operator()?;
     let mut input: SourceIn = request.json()?;
@@ -244,7 +215,7 @@ async fn update(api: &Arc<Api>, request: &Request, id: &str) -> Answer {
     Ok(Reply::of(replace(api, old, new).await?))
 }
 
-async fn patch(api: &Arc<Api>, request: &Request, id: &str) -> Answer {
+pub(super) async fn patch(api: &Arc<Api>, request: &Request, id: &str) -> Answer {
     let old = find(api, request, id)?;
     let patch: SourcePatch = request.json()?;
     let mut new = Source::clone(&old);
@@ -271,7 +242,7 @@ async fn replace(api: &Arc<Api>, old: Arc<Source>, new: Source) -> Result<Kept, 
     .await
 }
 
-async fn delete(api: &Arc<Api>, request: &Request, id: &str) -> Answer {
+pub(super) async fn delete(api: &Arc<Api>, request: &Request, id: &str) -> Answer {
     let source = find(api, request, id)?;
     api.write(move |writer| {
         let source = writer.source(source.org, &source.id.to_string())?;
@@ -296,7 +267,7 @@ struct RotateIn {
 }
 
 /// A new token. The old one opens nothing any more, unless a time of grace is asked for.
-async fn rotate(api: &Arc<Api>, request: &Request, id: &str) -> Answer {
+pub(super) async fn rotate(api: &Arc<Api>, request: &Request, id: &str) -> Answer {
     let source = find(api, request, id)?;
     let input: RotateIn = request.json()?;
     let grace = input.grace_period_seconds;

@@ -13,7 +13,7 @@ use crate::api::paging::{PageRequest, cut};
 use crate::api::query::Query;
 use crate::api::reply::Reply;
 use crate::api::request::Request;
-use crate::api::router::Answer;
+use crate::api::routes::Answer;
 use crate::inbound::RawRequest;
 use crate::inbound::capture::AgainError;
 use crate::model::id::{CaptureId, SourceId};
@@ -76,7 +76,7 @@ fn id_of((id, _): &(CaptureId, Refused)) -> String {
 }
 
 /// `GET /source/{source}/refused`: newest first.
-pub(super) fn list(api: &Api, request: &Request, id: &str) -> Answer {
+pub(in crate::api) fn list(api: &Api, request: &Request, id: &str) -> Answer {
     let source = find(api, request, id)?;
     let (page, rows) = page(api, request, &source)?;
     let out = page.answer(
@@ -89,7 +89,7 @@ pub(super) fn list(api: &Api, request: &Request, id: &str) -> Answer {
 }
 
 /// `GET /source/{source}/log`: the same, whole, as the libraries know it.
-pub(super) fn log(api: &Api, request: &Request, id: &str) -> Answer {
+pub(in crate::api) fn log(api: &Api, request: &Request, id: &str) -> Answer {
     let source = find(api, request, id)?;
     let (page, rows) = page(api, request, &source)?;
     let out = page.answer(
@@ -146,7 +146,7 @@ fn whole(
 }
 
 /// `GET /source/{source}/refused/{id}`
-pub(super) fn get(api: &Api, request: &Request, id: &str, capture: &str) -> Answer {
+pub(in crate::api) fn get(api: &Api, request: &Request, id: &str, capture: &str) -> Answer {
     let (capture, refused) = whole(api, request, id, capture)?;
     let (headers, payload) = parts(&refused);
     let out = RefusedOut::of(capture, &refused);
@@ -159,7 +159,7 @@ pub(super) fn get(api: &Api, request: &Request, id: &str, capture: &str) -> Answ
 }
 
 /// `GET /source/{source}/refused/{id}/raw`: the bytes, as `posthaste verify` reads them.
-pub(super) fn raw(api: &Api, request: &Request, id: &str, capture: &str) -> Answer {
+pub(in crate::api) fn raw(api: &Api, request: &Request, id: &str, capture: &str) -> Answer {
     let (_, refused) = whole(api, request, id, capture)?;
     let mut reply = Reply::bytes(200, refused.request);
     reply.content_type = "application/octet-stream";
@@ -167,7 +167,7 @@ pub(super) fn raw(api: &Api, request: &Request, id: &str, capture: &str) -> Answ
 }
 
 /// `POST /source/{source}/refused/{id}/verify`: what it would be answered now.
-pub(super) fn verify(api: &Api, request: &Request, id: &str, capture: &str) -> Answer {
+pub(in crate::api) fn verify(api: &Api, request: &Request, id: &str, capture: &str) -> Answer {
     let source = find(api, request, id)?;
     match api.inbound.verify_again(&source, capture_id(capture)?) {
         Ok(()) => Ok(Reply::json(200, &json!({ "verdict": "accepted" }))),
@@ -183,7 +183,12 @@ pub(super) fn verify(api: &Api, request: &Request, id: &str, capture: &str) -> A
 }
 
 /// `POST /source/{source}/refused/{id}/accept`: makes a message of it, if it verifies now.
-pub(super) async fn accept(api: &Arc<Api>, request: &Request, id: &str, capture: &str) -> Answer {
+pub(in crate::api) async fn accept(
+    api: &Arc<Api>,
+    request: &Request,
+    id: &str,
+    capture: &str,
+) -> Answer {
     let source = find(api, request, id)?;
     let answer = api.inbound.accept_again(&source, capture_id(capture)?).await.map_err(again)?;
     let header = |wanted: &str| {

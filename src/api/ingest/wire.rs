@@ -303,7 +303,9 @@ pub(super) struct SourceOut {
     name: String,
     #[serde(rename = "type")]
     kind: String,
-    config: Map<String, Value>,
+    /// The libraries take none with the generic type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<Map<String, Value>>,
     ingest_url: String,
     metadata: Metadata,
     created_at: String,
@@ -339,8 +341,8 @@ impl SourceOut {
             id: source.id.to_string(),
             uid: source.uid.clone(),
             name: source.name.clone(),
+            config: (kind != GENERIC_TYPE).then_some(config),
             kind,
-            config,
             ingest_url: url.to_owned(),
             metadata: source.metadata.clone(),
             created_at: source.created_at.to_string(),

@@ -109,8 +109,7 @@ fn a_portal_manages_its_own_application_and_no_more() {
 
 #[test]
 fn access_is_handed_out() {
-    let house =
-        House::with(|settings| settings.public_url = Some("https://hooks.example".to_owned()));
+    let house = House::with(|settings| settings.base_url = "https://hooks.example".to_owned());
     let app = house.app("shop");
     let path = "/auth/app-portal-access/shop";
     let got = house.post(path, &json!({ "featureFlags": ["new"] })).is(200);

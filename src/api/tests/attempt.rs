@@ -1,6 +1,6 @@
 //! Attempts and deliveries: listed by endpoint and by message, resent, recovered, emptied.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -151,11 +151,8 @@ fn recover_takes_up_what_failed() {
     assert_eq!(fields(&task), ["id", "status", "task", "updatedAt"]);
     assert!(task["id"].as_str().unwrap().starts_with("qtask_"));
     assert_eq!((&task["status"], &task["task"]), (&json!("running"), &json!("endpoint.recover")));
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while s.house.due(&s.bad).is_empty() {
-        assert!(Instant::now() < deadline, "nothing was recovered");
-        std::thread::yield_now();
-    }
+    s.house.run_tasks();
+    assert_eq!(s.house.due(&s.bad).len(), 1);
     let list = s.house.get(&format!("/app/shop/msg/{}/endpoint", s.msg)).is(200);
     assert_eq!(list["data"][1]["statusText"], "pending");
     let old = s.house.api.store.now().minus(Duration::from_secs(14 * 24 * 3600 + 60));

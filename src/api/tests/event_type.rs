@@ -88,7 +88,7 @@ fn a_flag_hides_from_portals_that_lack_it() {
     let token = |flags: Option<Vec<String>>| {
         let subject = Subject::App { app: app.clone(), org: DEFAULT_ORG.to_owned() };
         let ttl = std::time::Duration::from_secs(60);
-        let grant = Grant { subject, ttl, feature_flags: flags, capabilities: None };
+        let grant = Grant { subject, millis: 0, ttl, feature_flags: flags, capabilities: None };
         mint_grant(&house.api.settings.jwt_secret, &grant, house.api.store.now().seconds())
     };
     for (flags, expected) in [
@@ -120,4 +120,24 @@ fn pages_by_name_forward_and_back() {
     let back = third["prevIterator"].as_str().unwrap();
     let back = house.get(&format!("/event-type?limit=2&iterator={back}")).is(200);
     assert_eq!(names(&back), ["c", "d"]);
+}
+
+/// Long values would go into files that the store's engine neither syncs nor removes.
+#[test]
+fn large_schemas_come_back_and_keep_the_store_sound() {
+    let house = House::new();
+    let schemas = json!({ "1": { "description": "x".repeat(200_000) } });
+    for round in 0..3 {
+        for n in 0..8 {
+            let body = json!({ "description": round.to_string(), "schemas": schemas });
+            house.call("PUT", &format!("/event-type/t{n}"), &body);
+        }
+    }
+    let made = json!({ "name": "new", "description": "", "schemas": schemas });
+    let first = house.call_once("k", "POST", "/event-type", &made).is(201);
+    assert_eq!(house.call_once("k", "POST", "/event-type", &made).is(201), first);
+    assert_eq!(first["schemas"], schemas);
+    assert_eq!(house.get("/event-type/t3").is(200)["schemas"], schemas);
+    let report = house.api.store.check().unwrap();
+    assert!(report.is_clean(), "{:?}", report.faults);
 }

@@ -95,6 +95,9 @@ struct Desk {
     records: Vec<AttemptResult>,
     /// What was recorded and is not yet committed, when commits are held up.
     uncommitted: Option<Vec<AttemptResult>>,
+    /// What could not be recorded, while nothing can.
+    refuses_records: bool,
+    refused: Vec<Arc<AttemptResult>>,
     paused: Vec<(EndpointId, Option<Pause>)>,
     offline: Vec<bool>,
     refills: usize,
@@ -111,6 +114,8 @@ impl Desk {
             running: VecDeque::new(),
             records: Vec::new(),
             uncommitted: None,
+            refuses_records: false,
+            refused: Vec::new(),
             paused: Vec::new(),
             offline: Vec::new(),
             refills: 0,
@@ -225,8 +230,9 @@ impl Desk {
                         self.state.step(self.now, Event::Loaded(id, head), &mut commands);
                     }
                     Command::Record(result) => match &mut self.uncommitted {
-                        Some(waiting) => waiting.push(*result),
-                        None => self.record(*result, &mut commands),
+                        _ if self.refuses_records => self.refused.push(result),
+                        Some(waiting) => waiting.push(AttemptResult::clone(&result)),
+                        None => self.record(AttemptResult::clone(&result), &mut commands),
                     },
                     Command::Drop(key) => {
                         self.queue.remove(&key);

@@ -1,9 +1,10 @@
 //! Sending again, starting anew, giving up.
 
 use super::super::Error;
-use super::super::pages::RECOVER_ROWS;
+use super::super::tasks::{STEP_MESSAGES, Step};
 use super::*;
 use crate::model::delivery::{QueueKey, Trigger};
+use crate::model::task::{Span, Work};
 
 fn resend(shelf: &Shelf, message: &Message, endpoint: EndpointId) -> Result<QueueKey> {
     let (app, id) = (shelf.app, message.id);
@@ -127,12 +128,22 @@ fn an_endpoint_made_later_can_be_sent_what_was_before_it() {
     shelf.check();
 }
 
+/// Recovers in a task, step by step; how many deliveries that were.
+fn recover_span(shelf: &Shelf, span: Span) -> u64 {
+    let org = OrgId::default_org();
+    let id = shelf.write(move |w| w.start_task(org, Work::Recover(span))).unwrap().id;
+    while shelf.store.step_task(org, id).unwrap() == Step::More {
+        shelf.check();
+    }
+    shelf.store.task(org, id).unwrap().unwrap().done
+}
+
 #[test]
 fn only_what_failed_in_the_span_is_recovered() {
     let shelf = Shelf::new();
     let endpoint = shelf.endpoint();
     let mut exhausted = Vec::new();
-    let count = RECOVER_ROWS + 10;
+    let count = STEP_MESSAGES + 10;
     for n in 0..count {
         let message = shelf.accept();
         let verdict = if n % 2 == 0 { Verdict::Exhausted } else { Verdict::Succeeded };
@@ -144,13 +155,13 @@ fn only_what_failed_in_the_span_is_recovered() {
     }
     let since = START.plus(seconds(10));
     let until = START.plus(seconds(u64::try_from(count).unwrap() - 11));
-    let done = shelf.store.recover_failed(shelf.app, endpoint, since, until).unwrap();
+    let done = recover_span(&shelf, Span { app: shelf.app, endpoint, since, until });
     let expected = &exhausted[5..exhausted.len() - 5];
-    assert_eq!(done, expected.len());
+    assert_eq!(done, expected.len() as u64);
     let mut queued: Vec<_> = shelf.queue(endpoint).iter().map(|row| row.key.message).collect();
     queued.sort_unstable();
     assert_eq!(queued, expected);
-    assert_eq!(shelf.store.recover_failed(shelf.app, endpoint, since, until).unwrap(), 0);
+    assert_eq!(recover_span(&shelf, Span { app: shelf.app, endpoint, since, until }), 0);
     shelf.check();
 }
 

@@ -5,6 +5,7 @@ use super::super::trees::Tree;
 use super::*;
 use crate::model::delivery::QueueKey;
 use crate::model::id::MessageId;
+use crate::model::task::Work;
 
 /// Two messages: one that waits for its second try, one that has succeeded.
 struct Made {
@@ -57,7 +58,21 @@ impl Made {
 type Spoil = fn(&Made);
 
 /// What is done to a sound store, and what the checker says of it.
-const FAULTS: [(&str, Spoil, &str); 20] = [
+const FAULTS: [(&str, Spoil, &str); 22] = [
+    (
+        "a task that runs and is not listed",
+        |m| {
+            let org = OrgId::default_org();
+            m.shelf.write(move |w| w.start_task(org, Work::EventTypeUsage)).unwrap();
+            m.take_first(Tree::TasksRunning);
+        },
+        "runs but is not listed",
+    ),
+    (
+        "a task that is listed and is none",
+        |m| m.put(Tree::TasksRunning, &[1; 20], &[2; 20]),
+        "leads to no running task",
+    ),
     (
         "a queue row lost",
         |m| drop(m.take(Tree::Queue, &keys::queue(&m.waiting_row()))),

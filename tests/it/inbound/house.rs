@@ -115,7 +115,7 @@ impl House {
             https_only: false,
             policy: AddressPolicy::default(),
             ed25519_by_default: false,
-            public_url: Some("https://hooks.example.com".to_owned()),
+            base_url: "https://hooks.example.com".to_owned(),
         };
         let api = Arc::new(Api::new(Arc::clone(&store), Arc::new(Board::default()), settings));
         let runtime = tokio::runtime::Builder::new_multi_thread()
