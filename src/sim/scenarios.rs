@@ -69,6 +69,12 @@ fn a_receiver_down_for_three_days_loses_nothing_and_costs_no_attempts() {
     let (mut world, endpoint) = small_world(true, Manner::Broken);
     accept(&mut world, 200);
     live(&mut world, 72);
+    let probes = 72 * 6 + 10;
+    let tries = world.begun_in_all;
+    assert!(
+        tries <= probes,
+        "{tries} attempts in three days, {probes} would be a probe every 10 min"
+    );
     let counted: u64 = world.counted;
     assert!(counted <= 5, "{counted} attempts were counted against a message");
     assert!(world.ledger.ended.is_empty(), "something was given up");
@@ -83,16 +89,32 @@ fn a_receiver_down_for_three_days_loses_nothing_and_costs_no_attempts() {
 
 #[test]
 fn a_receiver_down_for_six_days_is_disabled_and_nothing_is_dropped() {
-    let (mut world, id) = small_world(false, Manner::Broken);
+    // The order in which an ordered endpoint is drained is checked with every attempt.
+    down_for_six_days(false);
+    down_for_six_days(true);
+}
+
+fn down_for_six_days(ordered: bool) {
+    let (mut world, id) = small_world(ordered, Manner::Broken);
     accept(&mut world, 50);
     live(&mut world, 6 * 24);
+    let begun = world.begun_in_all;
     let endpoint = world.store.directory().endpoint(id).unwrap().unwrap();
     assert_eq!(endpoint.disabled, Some(DisabledReason::Failing));
     assert!(world.store.queue_length() >= 45, "{} wait", world.store.queue_length());
+    assert!(!world.paused.contains(&id), "it is disabled and no longer paused");
+    accept(&mut world, 5);
+    live(&mut world, 24);
+    assert_eq!(world.begun_in_all, begun, "nothing is tried while it is disabled");
     world.manners.insert(id, Manner::Well);
     enable(&mut world, id).unwrap();
     live(&mut world, 24);
     assert_eq!(world.store.queue_length(), 0);
+    let sent = world.ledger.succeeded.len();
+    assert!(sent >= 45, "{sent} of 50 were sent, the rest was tried as often as it may");
+    if ordered {
+        assert_eq!(sent, 50);
+    }
     world.check_store().unwrap();
 }
 

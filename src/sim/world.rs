@@ -78,6 +78,8 @@ pub(super) struct World {
     pub(super) apps: Vec<AppId>,
     pub(super) manners: BTreeMap<EndpointId, Manner>,
     pub(super) counted: u64,
+    /// Attempts that were begun.
+    pub(super) begun_in_all: u64,
     /// Endpoints that people are told are paused.
     pub(super) paused: BTreeSet<EndpointId>,
     /// When attempts to throttled endpoints began since they were last changed.
@@ -143,6 +145,7 @@ impl World {
             apps: Vec::new(),
             manners: BTreeMap::new(),
             counted: 0,
+            begun_in_all: 0,
             paused: BTreeSet::new(),
             begun: BTreeMap::new(),
             begun_of: BTreeMap::new(),
@@ -350,6 +353,7 @@ impl World {
             return Err(format!("{pair:?} is tried twice at once"));
         }
         self.check_rate(&endpoint)?;
+        self.begun_in_all += 1;
         self.flights.push(Flight { task, endpoint, started_at: self.wall.now() });
         Ok(())
     }
