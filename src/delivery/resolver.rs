@@ -91,7 +91,7 @@ impl Names {
         }
         let addresses = self.look_up_within(host, port, limit)?;
         if addresses.is_empty() {
-            return Err(dns("the name has no address"));
+            return Err(Failure::Dns { detail: "the name has no address".into(), is_answer: true });
         }
         Ok(addresses)
     }
@@ -120,7 +120,7 @@ impl Names {
             .map_err(|e| Failure::Internal { detail: format!("no thread for a look-up: {e}") })?;
         match receiver.recv_timeout(limit) {
             Ok(Ok(addresses)) => Ok(addresses),
-            Ok(Err(e)) => Err(dns(&e.to_string())),
+            Ok(Err(e)) => Err(look_up_failure(&e.to_string())),
             Err(RecvTimeoutError::Timeout) => Err(Failure::Timeout { phase: Phase::Resolve }),
             Err(RecvTimeoutError::Disconnected) => Err(dns("the look-up failed")),
         }
@@ -128,7 +128,17 @@ impl Names {
 }
 
 fn dns(detail: &str) -> Failure {
-    Failure::Dns { detail: detail.to_owned() }
+    Failure::Dns { detail: detail.to_owned(), is_answer: false }
+}
+
+/// What the C libraries say when the answer is that there is no such name, or none with an address;
+/// the standard library keeps only their text. Anything else may be our own network's fault.
+const NO_SUCH_NAME: [&str; 3] =
+    ["Name or service not known", "No address associated with hostname", "Name does not resolve"];
+
+fn look_up_failure(detail: &str) -> Failure {
+    let is_answer = NO_SUCH_NAME.iter().any(|text| detail.contains(text));
+    Failure::Dns { detail: detail.to_owned(), is_answer }
 }
 
 /// One of the [`MAX_WAITING`] places, given back when dropped.
@@ -239,7 +249,19 @@ mod tests {
     #[test]
     fn a_name_without_addresses_is_a_dns_failure() {
         let result = names(&[&[]]).resolve("empty.example", 80, LIMIT);
-        assert!(matches!(result, Err(Failure::Dns { .. })), "{result:?}");
+        assert!(matches!(result, Err(Failure::Dns { is_answer: true, .. })), "{result:?}");
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_is_told_from_a_resolver_that_is_not_there() {
+        for (text, expected) in [
+            ("failed to lookup address information: Name or service not known", true),
+            ("failed to lookup address information: Name does not resolve", true),
+            ("failed to lookup address information: Temporary failure in name resolution", false),
+            ("failed to lookup address information: Try again", false),
+        ] {
+            assert_eq!(look_up_failure(text).is_unknown_name(), expected, "{text}");
+        }
     }
 
     /// Blocks until the test lets go.

@@ -78,6 +78,9 @@ pub enum Failure {
     Dns {
         /// What the resolver said.
         detail: String,
+        /// The resolver was there, and says that there is no such name. `false`: it could not
+        /// say, which may be the fault of our own network.
+        is_answer: bool,
     },
     /// The address guard refused the address, or the name.
     AddressRefused {
@@ -222,6 +225,11 @@ impl Failure {
         )
     }
 
+    /// True when the resolver answered that there is no such name: it was there to be asked.
+    pub fn is_unknown_name(&self) -> bool {
+        matches!(self, Self::Dns { is_answer: true, .. })
+    }
+
     /// True for 429, 502, 503, 504 and every timeout.
     pub fn slows_down(&self) -> bool {
         matches!(self, Self::Status(429 | 502 | 503 | 504) | Self::Timeout { .. })
@@ -241,7 +249,7 @@ impl fmt::Display for Failure {
                  if it is right, change the endpoint's URL to {to}"
             ),
             Self::Timeout { phase } => write!(f, "the deadline passed while {phase}"),
-            Self::Dns { detail } => write!(f, "the host name could not be resolved: {detail}"),
+            Self::Dns { detail, .. } => write!(f, "the host name could not be resolved: {detail}"),
             Self::AddressRefused { address, rule } => write!(
                 f,
                 "{address} is refused: {rule}; if messages may go there, \
@@ -334,7 +342,7 @@ mod tests {
 
     #[test]
     fn only_dns_and_routes_speak_for_a_lost_network() {
-        let dns = Failure::Dns { detail: "x".to_owned() };
+        let dns = Failure::Dns { detail: "x".to_owned(), is_answer: false };
         let resolve = Failure::Timeout { phase: Phase::Resolve };
         for failure in [dns, resolve, Failure::NetworkUnreachable] {
             assert!(outcome(failure.clone()).is_network_down(), "{failure:?}");

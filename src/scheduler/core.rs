@@ -5,18 +5,20 @@
 //! when rows are read from the store, and what a finished attempt means (counted or not, tried
 //! again when).
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::breaker::Pause;
 use super::judge;
-use super::lane::{LANE_BUFFER, Lane, Task};
+use super::lane::{LANE_BUFFER, Lane, Pace, Room, Task};
 use super::offline::Network;
+use super::rates::Rates;
+use super::round::Round;
 use crate::model::clock::Timestamp;
 use crate::model::delivery::QueueKey;
 use crate::model::endpoint::SharedEndpoint;
-use crate::model::id::EndpointId;
+use crate::model::id::{AppId, EndpointId};
 use crate::model::outcome::Outcome;
 use crate::model::retry::RetrySchedule;
 use crate::store::attempts::AttemptResult;
@@ -66,10 +68,14 @@ pub enum Event {
     Committed(Events),
     /// An endpoint's state now, and when the first row of its queue may be tried.
     Endpoint(EndpointId, Option<SharedEndpoint>, Option<Timestamp>),
+    /// An application's own rate, in messages a second over all its endpoints.
+    Rate(AppId, Option<u32>),
     /// Rows that were asked for with [`Command::Refill`].
     Loaded(EndpointId, Head),
     /// An attempt was made.
     Finished(Box<Finished>),
+    /// An attempt could not be recorded.
+    Unrecorded(Arc<AttemptResult>),
     /// Time passed.
     Tick,
     /// Start nothing more.
@@ -84,7 +90,7 @@ pub enum Command {
     /// Read up to so many due rows that are not held (see [`State::held`]).
     Refill(EndpointId, usize),
     /// Record an attempt.
-    Record(Box<AttemptResult>),
+    Record(Arc<AttemptResult>),
     /// Remove a queue row that leads to no message.
     Drop(QueueKey),
     /// Look the endpoint up again and come back with [`Event::Endpoint`].
@@ -100,20 +106,28 @@ pub enum Command {
 pub struct State {
     pub(super) limits: Limits,
     pub(super) lanes: HashMap<EndpointId, Lane>,
-    round: VecDeque<EndpointId>,
+    round: Round,
     /// Ready, but the slow lane is full.
-    parked: VecDeque<EndpointId>,
+    parked: VecDeque<(AppId, EndpointId)>,
     /// Ready, but we are offline, and their latest attempts failed for it.
-    cut_off: VecDeque<EndpointId>,
+    cut_off: VecDeque<(AppId, EndpointId)>,
+    /// Applications with a rate, and who is ready but for it.
+    rates: Rates,
     wakes: BTreeSet<(Timestamp, EndpointId)>,
     pub(super) in_flight: usize,
+    /// Endpoints that have something running.
+    busy: usize,
     pub(super) slow_in_flight: usize,
+    /// When it is looked for slow ones again.
+    next_look: Timestamp,
     pub(super) buffered: usize,
     pub(super) buffered_bytes: usize,
     /// Lanes that wait for rows from the store, and how many rows they may get.
     loads: usize,
     asked: usize,
     pub(super) network: Network,
+    /// Attempts that could not be recorded, and when it is tried again.
+    unrecorded: VecDeque<(Timestamp, Arc<AttemptResult>)>,
     stopping: bool,
     /// Attempts could not be recorded: none may be made.
     halted: bool,
@@ -125,17 +139,21 @@ impl State {
         Self {
             limits,
             lanes: HashMap::new(),
-            round: VecDeque::new(),
+            round: Round::default(),
             parked: VecDeque::new(),
             cut_off: VecDeque::new(),
+            rates: Rates::default(),
             wakes: BTreeSet::new(),
             in_flight: 0,
+            busy: 0,
             slow_in_flight: 0,
+            next_look: Timestamp(0),
             buffered: 0,
             buffered_bytes: 0,
             loads: 0,
             asked: 0,
             network: Network::default(),
+            unrecorded: VecDeque::new(),
             stopping: false,
             halted: false,
         }
@@ -147,8 +165,12 @@ impl State {
         match event {
             Event::Committed(events) => self.committed(now, events, out),
             Event::Endpoint(id, endpoint, first) => self.endpoint(now, id, endpoint, first, out),
+            Event::Rate(app, rate) => self.set_rate(app, rate),
             Event::Loaded(id, head) => self.loaded(now, id, head),
             Event::Finished(finished) => judge::finished(self, now, *finished, out),
+            Event::Unrecorded(result) => {
+                self.unrecorded.push_back((now.plus(RECORD_AGAIN), result));
+            }
             Event::Tick => {}
             Event::Stop => self.stopping = true,
         }
@@ -157,10 +179,13 @@ impl State {
     /// Starts what may be started, and asks for what must be read first.
     pub fn dispatch(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         self.wake(now);
-        if self.network.offline_since().is_none() {
-            self.round.append(&mut self.cut_off);
-        } else if self.network.may_try(now) {
-            self.round.extend(self.cut_off.pop_front());
+        let late = self.unrecorded.iter().take_while(|(at, _)| *at <= now).count();
+        out.extend(self.unrecorded.drain(..late).map(|(_, result)| Command::Record(result)));
+        self.look_for_slow_ones(now);
+        let online = self.network.offline_since().is_none();
+        let back = if online { self.cut_off.len() } else { usize::from(self.network.may_try(now)) };
+        for (app, id) in self.cut_off.drain(..back.min(self.cut_off.len())) {
+            self.round.push(app, id);
         }
         let mut progress = true;
         while progress {
@@ -171,7 +196,7 @@ impl State {
                 if self.stopping || self.halted || full {
                     return;
                 }
-                let Some(id) = self.round.pop_front() else { return };
+                let Some(id) = self.round.pop() else { return };
                 progress |= self.run_one(now, id, out);
             }
         }
@@ -180,6 +205,8 @@ impl State {
     /// When [`State::dispatch`] has to be called next if nothing happens.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let lanes = self.wakes.first().map(|(at, _)| *at);
+        let unrecorded = self.unrecorded.front().map(|(at, _)| *at);
+        let lanes = [lanes, self.rates.next_wake(), unrecorded].into_iter().flatten().min();
         // A probe that cannot be made yet waits for an attempt to end, not for a moment.
         let may_start = !self.stopping && !self.halted;
         let may_probe = may_start && self.in_flight < self.limits.max_in_flight;
@@ -202,7 +229,7 @@ impl State {
     }
 
     /// Rows of this endpoint that must not be read again.
-    pub fn held(&self, id: EndpointId) -> Option<&std::collections::HashSet<QueueKey>> {
+    pub fn held(&self, id: EndpointId) -> Option<&HashSet<QueueKey>> {
         self.lanes.get(&id).map(|lane| &lane.held)
     }
 
@@ -230,6 +257,9 @@ impl State {
     }
 
     fn committed(&mut self, now: Timestamp, events: Events, out: &mut Vec<Command>) {
+        for (app, rate) in events.rates {
+            self.set_rate(app, rate);
+        }
         for accepted in events.accepted {
             self.accepted(now, accepted);
         }
@@ -265,7 +295,7 @@ impl State {
                 && !lane.breaker.is_paused();
             if fits && is_first && row.not_before <= now && lane.endpoint.is_active() {
                 let content = Some((Arc::clone(&message), payload.clone()));
-                let task = Task { row, content, slow: false, quick: false };
+                let task = Task { row, content, quick: false };
                 self.buffered += 1;
                 self.buffered_bytes += task.bytes();
                 lane.held.insert(row.key);
@@ -350,20 +380,21 @@ impl State {
             for row in head.rows {
                 if lane.held.insert(row.key) {
                     self.buffered += 1;
-                    lane.buffer.push_back(Task { row, content: None, slow: false, quick: false });
+                    lane.buffer.push_back(Task { row, content: None, quick: false });
                 }
             }
         }
-        self.settle(now, id);
         // Its turn had come before the rows were read.
-        if self.round.back() == Some(&id) {
-            self.round.rotate_right(1);
-        }
+        self.settle_as(now, id, Turn::Now);
     }
 
     /// Puts a lane where it belongs after it changed: into the round, among the wake-ups, or out.
     pub(super) fn settle(&mut self, now: Timestamp, id: EndpointId) {
-        let room = self.has_room();
+        self.settle_as(now, id, Turn::Last);
+    }
+
+    fn settle_as(&mut self, now: Timestamp, id: EndpointId, turn: Turn) {
+        let room = self.room();
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         if !lane.endpoint.is_active() {
             // Nothing is read for it. When it is enabled again, it is looked at anew.
@@ -377,7 +408,10 @@ impl State {
             && lane.running < lane.allowed(self.limits.per_endpoint, room);
         if ready && !lane.in_round {
             lane.in_round = true;
-            self.round.push_back(id);
+            match turn {
+                Turn::Now => self.round.push_first(id),
+                Turn::Last => self.round.push(lane.endpoint.app, id),
+            }
         }
         let wake = if ready { None } else { lane.next_wake(now) };
         if wake != lane.wake {
@@ -394,18 +428,66 @@ impl State {
         }
     }
 
-    /// Whether there are threads enough for endpoints to be given something ahead.
-    fn has_room(&self) -> bool {
-        self.in_flight < self.limits.max_in_flight / 2
+    /// How many places there are for endpoints that have something running already.
+    fn room(&self) -> Room {
+        let (most, each) = (self.limits.max_in_flight, self.limits.per_endpoint);
+        if self.in_flight < most / 2 {
+            Room::Plenty
+        } else if self.busy < 2 || self.busy * each <= most {
+            Room::Enough
+        } else if self.in_flight < most - most / 4 {
+            Room::Some
+        } else {
+            Room::Little
+        }
     }
 
-    /// A place in the slow lane is free again.
-    pub(super) fn leave_slow_lane(&mut self) {
-        self.slow_in_flight -= 1;
-        self.round.append(&mut self.parked);
+    /// Whether an endpoint of this pace has to wait for a place in the slow lane: there is always
+    /// a quarter of all places, and half for those that do answer, while nobody else needs them.
+    fn is_slow_lane_full(&self, pace: Pace) -> bool {
+        let most = self.limits.max_in_flight;
+        match pace {
+            Pace::Unproven | Pace::Well => false,
+            Pace::Slow if self.in_flight < most / 2 => false,
+            Pace::Slow | Pace::Stuck => self.slow_in_flight >= (most / 4).max(1),
+        }
+    }
+
+    /// An endpoint that took `was` places of the slow lane takes `is`.
+    pub(super) fn slow_lane(&mut self, was: usize, is: usize) {
+        self.slow_in_flight = self.slow_in_flight + is - was;
+        if is < was {
+            for (app, id) in self.parked.drain(..) {
+                self.round.push(app, id);
+            }
+        }
+    }
+
+    /// Endpoints that turned slow are told by what does not come back: what they hold is counted
+    /// to the slow lane, or it would be given away once more.
+    fn look_for_slow_ones(&mut self, now: Timestamp) {
+        if self.in_flight < self.limits.max_in_flight / 4 || now < self.next_look {
+            return;
+        }
+        self.next_look = now.plus(LOOK_EVERY);
+        for lane in self.lanes.values_mut() {
+            if lane.is_stalled(now) && !lane.pace.is_slow() {
+                lane.pace = Pace::Slow;
+                self.slow_in_flight += lane.running;
+            }
+        }
+    }
+
+    fn set_rate(&mut self, app: AppId, rate: Option<u32>) {
+        for id in self.rates.set(app, rate) {
+            self.round.push(app, id);
+        }
     }
 
     fn wake(&mut self, now: Timestamp) {
+        for (app, id) in self.rates.due(now) {
+            self.round.push(app, id);
+        }
         while let Some((at, id)) = self.wakes.first().copied().filter(|(at, _)| *at <= now) {
             self.wakes.remove(&(at, id));
             if let Some(lane) = self.lanes.get_mut(&id) {
@@ -417,9 +499,11 @@ impl State {
 
     /// Gives a lane its turn. `true` when it started something.
     fn run_one(&mut self, now: Timestamp, id: EndpointId, out: &mut Vec<Command>) -> bool {
-        let room = self.has_room();
-        let slow_full = self.slow_in_flight >= (self.limits.max_in_flight / 4).max(1);
+        let room = self.room();
+        let pace = self.lanes.get(&id).map_or(Pace::Unproven, |lane| lane.pace);
+        let slow_full = self.is_slow_lane_full(pace);
         let Some(lane) = self.lanes.get_mut(&id) else { return false };
+        let app = lane.endpoint.app;
         lane.in_round = false;
         if !lane.has_work(now)
             || lane.is_gated(now)
@@ -433,16 +517,21 @@ impl State {
             // Whatever finishes puts it back.
             return false;
         }
-        if lane.slow && slow_full {
+        if slow_full {
             // Comes back when something slow finishes.
             lane.in_round = true;
-            self.parked.push_back(id);
+            self.parked.push_back((app, id));
             return false;
         }
         if lane.network_since.is_some() && !self.network.may_try(now) {
             // Others may not know yet that we are offline, or know better: only it waits.
             lane.in_round = true;
-            self.cut_off.push_back(id);
+            self.cut_off.push_back((app, id));
+            return false;
+        }
+        if !self.rates.allows(app, now) {
+            lane.in_round = true;
+            self.rates.wait(app, id, now);
             return false;
         }
         if lane.buffer.is_empty() {
@@ -458,14 +547,24 @@ impl State {
             self.settle(now, id);
             return false;
         }
+        self.rates.take(app, now);
+        self.start(now, id, out)
+    }
+
+    /// Starts the first of a lane's rows in memory.
+    fn start(&mut self, now: Timestamp, id: EndpointId, out: &mut Vec<Command>) -> bool {
+        let Some(lane) = self.lanes.get_mut(&id) else { return false };
         let Some(mut task) = lane.buffer.pop_front() else { return false };
         self.buffered -= 1;
         self.buffered_bytes -= task.bytes();
+        if lane.running == 0 {
+            lane.heard_at = now;
+            self.busy += 1;
+        }
         lane.running += 1;
         self.in_flight += 1;
-        task.slow = lane.slow;
         task.quick = lane.quick;
-        self.slow_in_flight += usize::from(lane.slow);
+        self.slow_in_flight += usize::from(lane.pace.is_slow());
         if lane.network_since.is_some() {
             self.network.tried(now);
         }
@@ -473,7 +572,34 @@ impl State {
         self.settle(now, id);
         true
     }
+
+    /// An attempt of a lane has ended.
+    pub(super) fn ended(&mut self, now: Timestamp, id: EndpointId, pace: Option<Pace>) {
+        self.in_flight -= 1;
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let was = lane.slow_running();
+        lane.running -= 1;
+        lane.heard_at = now;
+        lane.pace = pace.unwrap_or(lane.pace);
+        self.busy -= usize::from(lane.running == 0);
+        let is = lane.slow_running();
+        self.slow_lane(was, is);
+    }
 }
+
+/// Where a lane that is ready stands in the round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Last,
+    Now,
+}
+
+/// An attempt that could not be recorded is recorded so much later. Until then its delivery is
+/// neither sent again nor forgotten.
+pub const RECORD_AGAIN: Duration = Duration::from_secs(10);
+
+/// How often endpoints are looked for that turned slow.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How long the shell may sleep at most: a step of the wall clock is noticed by then.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(60);

@@ -146,7 +146,7 @@ fn endpoints_take_turns() {
         running = crowd.dispatch();
     }
     assert_eq!(crowd.runs.len(), 250);
-    let first: std::collections::HashSet<_> = crowd.runs.iter().take(50).collect();
+    let first: HashSet<_> = crowd.runs.iter().take(50).collect();
     assert_eq!(first.len(), 50, "each had its turn before any had a second");
 }
 

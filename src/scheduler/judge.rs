@@ -1,7 +1,9 @@
 //! What a finished attempt means: for its delivery, its endpoint, and our own network.
 
+use std::sync::Arc;
+
 use super::core::{Command, Finished, State};
-use super::lane::QUICK;
+use super::lane::{Pace, QUICK, SLOW};
 use super::offline::{Blame, SUSPECT_WAIT};
 use crate::delivery::says_itself;
 use crate::model::clock::Timestamp;
@@ -16,12 +18,7 @@ const GONE: u16 = 410;
 /// Takes a finished attempt in.
 pub(super) fn finished(state: &mut State, now: Timestamp, done: Finished, out: &mut Vec<Command>) {
     let id = done.endpoint.id;
-    state.in_flight -= 1;
-    let Some(lane) = state.lanes.get_mut(&id) else { return };
-    lane.running -= 1;
-    if done.task.slow {
-        state.leave_slow_lane();
-    }
+    state.ended(now, id, done.outcome.as_ref().map(pace));
     let Some(outcome) = &done.outcome else {
         out.push(Command::Drop(done.task.row.key));
         state.settle(now, id);
@@ -30,7 +27,7 @@ pub(super) fn finished(state: &mut State, now: Timestamp, done: Finished, out: &
     let verdict = judge(state, now, &done, outcome, out);
     match verdict {
         Some((verdict, blames_endpoint)) => {
-            out.push(Command::Record(Box::new(result(done, verdict, blames_endpoint))));
+            out.push(Command::Record(Arc::new(result(done, verdict, blames_endpoint))));
         }
         None => {
             // Not even recorded: the row is where it was, and free again.
@@ -44,6 +41,17 @@ pub(super) fn finished(state: &mut State, now: Timestamp, done: Finished, out: &
         }
     }
     state.settle(now, id);
+}
+
+/// How fast an endpoint is that answered so.
+fn pace(outcome: &Outcome) -> Pace {
+    match outcome.failure {
+        _ if outcome.is_network_down() => Pace::Unproven,
+        Some(Failure::Internal { .. }) => Pace::Unproven,
+        Some(Failure::Timeout { .. }) => Pace::Stuck,
+        _ if outcome.duration >= SLOW => Pace::Slow,
+        _ => Pace::Well,
+    }
 }
 
 /// The verdict and whether it counts against the endpoint; `None` when the attempt is as if it
@@ -67,16 +75,23 @@ fn judge(
     let was_offline = state.network.offline_since().is_some();
     let lane = state.lanes.get_mut(&id)?;
     lane.quick = outcome.is_success() && outcome.duration <= QUICK;
-    lane.slow = outcome.is_timeout() && !outcome.is_network_down();
     if outcome.is_network_down() {
         let since = *lane.network_since.get_or_insert(now);
-        if state.network.failure(since, now) == Blame::Unclear {
+        let blame = if outcome.failure.as_ref().is_some_and(Failure::is_unknown_name) {
+            state.network.unknown_name(since, now)
+        } else {
+            state.network.failure(since, now)
+        };
+        if blame == Blame::Unclear {
             lane.blocked_until = Some(now.plus(SUSPECT_WAIT));
             let is_offline = state.network.offline_since().is_some();
             if is_offline && !was_offline {
                 out.push(Command::Offline(true));
             }
             return (!was_offline).then_some((Verdict::Hold, false));
+        }
+        if was_offline && state.network.offline_since().is_none() {
+            out.push(Command::Offline(false));
         }
     } else {
         lane.network_since = None;

@@ -21,6 +21,14 @@ pub const LANE_BUFFER: usize = 64;
 /// Attempts that may wait for a thread that is busy with the same endpoint.
 pub const AHEAD: usize = 16;
 
+/// An endpoint whose attempts take this long, or from which nothing has come back for so long, is
+/// slow: 1 s. Whoever answers pays for nobody who is slower than most people would wait.
+pub const SLOW: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Attempts that an endpoint may have running from which nothing has come back yet, when many run
+/// already.
+pub const UNPROVEN: usize = 2;
+
 /// An attempt that took no longer than this was quick.
 pub const QUICK: std::time::Duration = std::time::Duration::from_millis(20);
 
@@ -34,8 +42,6 @@ pub struct Task {
     pub row: QueueRow,
     /// Message and payload; `None` = the worker reads them from the store.
     pub content: Option<Content>,
-    /// It takes one of the places of the slow lane.
-    pub slow: bool,
     /// The endpoint's latest attempt was quick.
     pub quick: bool,
 }
@@ -45,6 +51,39 @@ impl Task {
     pub(super) fn bytes(&self) -> usize {
         self.content.as_ref().map_or(0, |(_, payload)| payload.len())
     }
+}
+
+/// How fast an endpoint answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Nothing has come back yet.
+    Unproven,
+    /// Its latest answer took less than [`SLOW`].
+    Well,
+    /// Its latest answer took longer, or nothing has come back for so long.
+    Slow,
+    /// Its latest attempt timed out.
+    Stuck,
+}
+
+impl Pace {
+    /// It uses the slow lane.
+    pub(super) fn is_slow(self) -> bool {
+        matches!(self, Self::Slow | Self::Stuck)
+    }
+}
+
+/// How many of the places of all endpoints are free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// More than half.
+    Plenty,
+    /// As many as those who have something running may have.
+    Enough,
+    /// More than a quarter.
+    Some,
+    /// What is left is kept for those who have nothing running.
+    Little,
 }
 
 /// See the module's text.
@@ -68,8 +107,10 @@ pub(super) struct Lane {
     pub(super) loading: Option<usize>,
     /// Nothing before this moment, whatever is due.
     pub(super) blocked_until: Option<Timestamp>,
-    /// Its latest attempt timed out: it uses the slow lane.
-    pub(super) slow: bool,
+    /// How fast it answers.
+    pub(super) pace: Pace,
+    /// When something last came back, or the first of those that run was started.
+    pub(super) heard_at: Timestamp,
     /// Its latest attempt succeeded within [`QUICK`].
     pub(super) quick: bool,
     /// When its current run of network errors began.
@@ -91,7 +132,8 @@ impl Lane {
             in_round: false,
             loading: None,
             blocked_until: None,
-            slow: false,
+            pace: Pace::Unproven,
+            heard_at: Timestamp(0),
             quick: false,
             network_since: None,
             breaker: Breaker::default(),
@@ -129,15 +171,34 @@ impl Lane {
             || self.breaker.next_probe().is_some_and(|probe| probe > now)
     }
 
-    /// Attempts it may have handed out, of the `most` that any endpoint may have running. A healthy
-    /// one gets some more ahead, for threads that are done to go on with, while there is `room`.
-    pub(super) fn allowed(&self, most: usize, room: bool) -> usize {
+    /// Attempts it may have handed out, of the `most` that any endpoint may have running. One that
+    /// is known to be well gets some more ahead, for threads that are done to go on with, while
+    /// there is room. The fuller the house, the less for those of whom less is known: whoever turns
+    /// slow holds what it has.
+    pub(super) fn allowed(&self, most: usize, room: Room) -> usize {
         if self.breaker.is_paused() || self.endpoint.ordered {
             return 1;
         }
-        let is_healthy = self.breaker.is_quiet() && !self.slow && self.network_since.is_none();
-        let ahead = if room && is_healthy { most.min(AHEAD) } else { 0 };
-        most + ahead
+        match (room, self.pace) {
+            (Room::Plenty, Pace::Well)
+                if self.breaker.is_quiet() && self.network_since.is_none() =>
+            {
+                most + most.min(AHEAD)
+            }
+            (Room::Some, Pace::Unproven) => most.min(UNPROVEN),
+            (Room::Plenty | Room::Enough | Room::Some, _) => most,
+            (Room::Little, _) => 1,
+        }
+    }
+
+    /// Whether it has kept everything to itself that it was given for as long as a slow one would.
+    pub(super) fn is_stalled(&self, now: Timestamp) -> bool {
+        self.running > 0 && now.since(self.heard_at) >= SLOW
+    }
+
+    /// Its attempts that take places of the slow lane.
+    pub(super) fn slow_running(&self) -> usize {
+        if self.pace.is_slow() { self.running } else { 0 }
     }
 
     /// An ordered endpoint waits until the attempt before is recorded, not only made.

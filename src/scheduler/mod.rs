@@ -10,6 +10,8 @@ mod judge;
 mod lane;
 mod offline;
 pub mod pool;
+mod rates;
+mod round;
 pub mod shell;
 #[cfg(test)]
 mod tests;

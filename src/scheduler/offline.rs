@@ -5,6 +5,10 @@
 //! counts no attempts, probes, and resumes. Who was not tried since is tried once: on a quiet day
 //! one dead name may be all that was tried, and it must hold nobody else. A single failure does
 //! not yet tell: until another endpoint answers, or does not, it is not counted either.
+//!
+//! A name of which the resolver says that it does not exist is the receiver's fault, whoever else
+//! is tried: the resolver was there to be asked. Only while other errors put our network in doubt
+//! that is not believed, since a resolver that is cut off may say so too.
 
 use std::time::Duration;
 
@@ -14,6 +18,8 @@ use crate::model::clock::Timestamp;
 pub const QUIET: Duration = Duration::from_secs(30);
 /// A delivery whose failure may be ours is tried again so much later.
 pub const SUSPECT_WAIT: Duration = Duration::from_secs(5);
+/// Other network errors put our network in doubt for so long.
+pub const DOUBT: Duration = Duration::from_secs(600);
 /// While offline, one delivery is tried so often.
 pub const PROBE_EVERY: Duration = Duration::from_secs(10);
 
@@ -26,6 +32,7 @@ pub(super) struct Network {
     offline_since: Option<Timestamp>,
     next_probe: Timestamp,
     first_failure: Option<Timestamp>,
+    latest_failure: Option<Timestamp>,
 }
 
 /// What a network error says.
@@ -42,11 +49,28 @@ impl Network {
     pub(super) fn contact(&mut self, now: Timestamp) -> bool {
         self.contact = Some(now);
         self.first_failure = None;
+        self.latest_failure = None;
         self.offline_since.take().is_some()
     }
 
-    /// A network error of a lane whose current run of them began at `since`.
+    /// The resolver says that there is no such name, to a lane whose current run of network errors
+    /// began at `since`.
+    pub(super) fn unknown_name(&mut self, since: Timestamp, now: Timestamp) -> Blame {
+        if self.latest_failure.is_some_and(|at| now.since(at) < DOUBT) {
+            return self.failure_at(since, now, self.latest_failure);
+        }
+        self.offline_since = None;
+        self.first_failure = None;
+        Blame::Receiver
+    }
+
+    /// Any other network error of a lane whose current run of them began at `since`.
     pub(super) fn failure(&mut self, since: Timestamp, now: Timestamp) -> Blame {
+        self.failure_at(since, now, Some(now))
+    }
+
+    fn failure_at(&mut self, since: Timestamp, now: Timestamp, latest: Option<Timestamp>) -> Blame {
+        self.latest_failure = latest;
         let first = *self.first_failure.get_or_insert(now);
         if self.contact.is_some_and(|contact| contact > since) {
             return Blame::Receiver;
@@ -113,6 +137,19 @@ mod tests {
         assert!(!network.may_try(at(141)), "one at a time");
         assert!(network.contact(at(150)));
         assert!(network.may_try(at(150)));
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_is_the_receivers_fault_but_for_doubt() {
+        let mut network = Network::default();
+        assert_eq!(network.unknown_name(at(100), at(100)), Blame::Receiver);
+        assert_eq!(network.offline_since(), None, "alone, and right after the start");
+        assert_eq!(network.failure(at(200), at(200)), Blame::Unclear);
+        assert_eq!(network.unknown_name(at(201), at(201)), Blame::Unclear);
+        assert_eq!(network.unknown_name(at(201), at(799)), Blame::Unclear);
+        assert_eq!(network.offline_since(), Some(at(200)));
+        assert_eq!(network.unknown_name(at(201), at(800)), Blame::Receiver);
+        assert_eq!(network.offline_since(), None, "names are answered, and nothing else fails");
     }
 
     #[test]

@@ -238,6 +238,12 @@ impl Shell {
     fn load(&mut self) -> Result<()> {
         let now = self.time.now();
         let mut commands = Vec::new();
+        for app in self.store.directory().application_ids()? {
+            let tenant = self.store.directory().tenant(app)?;
+            if let Some(rate) = tenant.and_then(|tenant| tenant.app.throttle_rate) {
+                self.state.step(now, Event::Rate(app, Some(rate)), &mut commands);
+            }
+        }
         for id in self.store.directory().endpoint_ids()? {
             let endpoint = self.store.directory().endpoint(id)?;
             let ordered = endpoint.as_ref().is_some_and(|e| e.ordered);
@@ -276,14 +282,24 @@ impl Shell {
                 self.state.step(now, Event::Loaded(id, loaded), more);
             }
             Command::Record(result) => {
-                self.store.write_lazily(move |writer| writer.record(&result), on_spine);
+                let (kept, sender) = (Arc::clone(&result), self.sender.clone());
+                self.store.write_lazily(
+                    move |writer| writer.record(&result),
+                    move |recorded| {
+                        let Err(err) = recorded else { return };
+                        if !matches!(err, Error::Closing) {
+                            tracing::error!(%err, message = %kept.row.key.message, "an attempt could not be recorded; it is tried again");
+                            drop(sender.send(Input::Event(Event::Unrecorded(kept))));
+                        }
+                    },
+                );
             }
             Command::Drop(key) => {
                 let drop_row = move |writer: &mut crate::store::Writer<'_>| {
                     writer.drop_queue_row(&key);
                     Ok(())
                 };
-                self.store.write_lazily(drop_row, on_spine);
+                self.store.write_lazily(drop_row, on_drop);
             }
             Command::Look(id) => {
                 let endpoint = self.store.directory().endpoint(id)?;
@@ -331,12 +347,12 @@ impl Shell {
     }
 }
 
-/// An attempt that cannot be recorded stops the scheduler's world: the store says why in the log.
-fn on_spine<T>(result: Result<T>) {
+/// A row that leads to no message stays when it cannot be removed: it does so after a restart.
+fn on_drop(result: Result<()>) {
     if let Err(err) = result
         && !matches!(err, Error::Closing)
     {
-        tracing::error!(%err, "an attempt could not be recorded; it will be made again after a restart");
+        tracing::error!(%err, "a queue row without a message could not be removed");
     }
 }
 

@@ -50,18 +50,36 @@ impl Throttle {
 
     /// When the next token is there; `None` when one is there now, or none is needed.
     pub(super) fn next_token(&self, now: Timestamp) -> Option<Timestamp> {
-        let rate = self.rate?;
-        let missing = 1.0 - self.tokens_at(rate, now);
+        let at = self.when(1, now);
+        (at > now).then_some(at)
+    }
+
+    /// When there are so many tokens; `now` when there are.
+    pub(super) fn when(&self, tokens: usize, now: Timestamp) -> Timestamp {
+        let Some(rate) = self.rate else { return now };
+        #[expect(clippy::cast_precision_loss, reason = "a few more than the rate, which is a u32")]
+        let missing = tokens as f64 - self.tokens_at(rate, now);
         if missing <= 1e-9 {
-            return None;
+            return now;
         }
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "between 1 and 1000: at most one token is missing, the rate is at least 1"
+            reason = "at least 1, and a second for each token at most: the rate is at least 1"
         )]
         let ms = (missing / f64::from(rate) * 1000.0).ceil() as u64;
-        Some(Timestamp(now.0 + ms.max(1)))
+        Timestamp(now.0 + ms.max(1))
+    }
+
+    /// Tokens there are now, as many as can be counted where there is no rate.
+    pub(super) fn whole_tokens(&self, now: Timestamp) -> usize {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and the rate, which is a u32"
+        )]
+        let tokens = |rate| (self.tokens_at(rate, now) + 1e-9) as usize;
+        self.rate.map_or(usize::MAX, tokens)
     }
 }
 

@@ -231,9 +231,9 @@ fn one_step_of_expiry_fits_into_a_group_however_large_the_payloads() {
 
 #[test]
 fn a_probe_that_finds_no_thread_does_not_keep_the_scheduler_spinning() {
-    let (mut world, app, _) = world_with(false, Manner::Unknown, 0);
-    for _ in 0..4 {
-        add_endpoint(&mut world, app, false, None, Manner::Unknown).unwrap();
+    let (mut world, app, _) = world_with(false, Manner::Unresolved, 0);
+    for _ in 0..11 {
+        add_endpoint(&mut world, app, false, None, Manner::Unresolved).unwrap();
     }
     for n in 0..4u8 {
         accept_one(&mut world, app, new_message(vec![n])).unwrap();

@@ -103,6 +103,12 @@ impl World {
         let mut commands = Vec::new();
         let mut ids = self.store.directory().endpoint_ids().unwrap();
         ids.sort_unstable();
+        for app in self.store.directory().application_ids().unwrap() {
+            let tenant = self.store.directory().tenant(app).unwrap().unwrap();
+            let rate = tenant.app.throttle_rate;
+            self.hear_rate(app, rate);
+            self.state.step(self.now, Event::Rate(app, rate), &mut commands);
+        }
         for id in ids {
             let endpoint = self.store.directory().endpoint(id).unwrap();
             let ordered = endpoint.as_ref().is_some_and(|e| e.ordered);

@@ -22,8 +22,10 @@ pub(super) enum Manner {
     Busy(u64),
     /// Answers 410.
     Gone,
-    /// Its name cannot be resolved.
+    /// The resolver says that there is no such name.
     Unknown,
+    /// The resolver cannot say whether there is such a name.
+    Unresolved,
 }
 
 impl Manner {
@@ -35,7 +37,8 @@ impl Manner {
             7 => Self::Broken,
             8 => Self::Silent,
             9 => Self::Busy([7, 4000, 200_000][dice.below(3)]),
-            10 => Self::Unknown,
+            10 if dice.one_in(2) => Self::Unknown,
+            10 => Self::Unresolved,
             _ if dice.one_in(6) => Self::Gone,
             _ => Self::Well,
         }
@@ -64,7 +67,10 @@ impl Manner {
                 Outcome { retry_after: Some(Duration::from_secs(*seconds)), ..status(503) }
             }
             Self::Gone => status(410),
-            Self::Unknown => failed(Failure::Dns { detail: "no such name".to_owned() }),
+            Self::Unknown | Self::Unresolved => failed(Failure::Dns {
+                detail: "look-up".to_owned(),
+                is_answer: *self == Self::Unknown,
+            }),
         }
     }
 }

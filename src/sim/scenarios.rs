@@ -69,6 +69,12 @@ fn a_receiver_down_for_three_days_loses_nothing_and_costs_no_attempts() {
     let (mut world, endpoint) = small_world(true, Manner::Broken);
     accept(&mut world, 200);
     live(&mut world, 72);
+    let probes = 72 * 6 + 10;
+    let tries = world.begun_in_all;
+    assert!(
+        tries <= probes,
+        "{tries} attempts in three days, {probes} would be a probe every 10 min"
+    );
     let counted: u64 = world.counted;
     assert!(counted <= 5, "{counted} attempts were counted against a message");
     assert!(world.ledger.ended.is_empty(), "something was given up");
@@ -83,16 +89,32 @@ fn a_receiver_down_for_three_days_loses_nothing_and_costs_no_attempts() {
 
 #[test]
 fn a_receiver_down_for_six_days_is_disabled_and_nothing_is_dropped() {
-    let (mut world, id) = small_world(false, Manner::Broken);
+    // The order in which an ordered endpoint is drained is checked with every attempt.
+    down_for_six_days(false);
+    down_for_six_days(true);
+}
+
+fn down_for_six_days(ordered: bool) {
+    let (mut world, id) = small_world(ordered, Manner::Broken);
     accept(&mut world, 50);
     live(&mut world, 6 * 24);
+    let begun = world.begun_in_all;
     let endpoint = world.store.directory().endpoint(id).unwrap().unwrap();
     assert_eq!(endpoint.disabled, Some(DisabledReason::Failing));
     assert!(world.store.queue_length() >= 45, "{} wait", world.store.queue_length());
+    assert!(!world.paused.contains(&id), "it is disabled and no longer paused");
+    accept(&mut world, 5);
+    live(&mut world, 24);
+    assert_eq!(world.begun_in_all, begun, "nothing is tried while it is disabled");
     world.manners.insert(id, Manner::Well);
     enable(&mut world, id).unwrap();
     live(&mut world, 24);
     assert_eq!(world.store.queue_length(), 0);
+    let sent = world.ledger.succeeded.len();
+    assert!(sent >= 45, "{sent} of 50 were sent, the rest was tried as often as it may");
+    if ordered {
+        assert_eq!(sent, 50);
+    }
     world.check_store().unwrap();
 }
 
@@ -115,7 +137,13 @@ fn our_own_network_gone_for_two_hours_counts_against_nobody() {
 
 #[test]
 fn one_dead_name_on_a_quiet_day_holds_nobody_else() {
-    let (mut world, _) = small_world(false, Manner::Unknown);
+    for dead in [Manner::Unknown, Manner::Unresolved] {
+        one_dead_name_holds_nobody_else(dead);
+    }
+}
+
+fn one_dead_name_holds_nobody_else(dead: Manner) {
+    let (mut world, _) = small_world(false, dead);
     let well = endpoint(&mut world, false, Manner::Well);
     for _ in 0..30 {
         accept(&mut world, 1);
@@ -126,6 +154,32 @@ fn one_dead_name_on_a_quiet_day_holds_nobody_else() {
         let message = *world.ledger.promised.keys().next_back().unwrap();
         assert!(world.ledger.succeeded.contains(&(message, well)), "{message} waits");
         live_seconds(&mut world, 95);
+    }
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_paused_and_disabled_like_any_other_failure() {
+    for (manner, others) in [(Manner::Unknown, 0), (Manner::Unknown, 1), (Manner::Unresolved, 1)] {
+        let (mut world, dead) = small_world(false, manner);
+        let app = world.apps[0];
+        for _ in 0..others {
+            endpoint(&mut world, false, Manner::Well);
+        }
+        let disabled = |world: &World| {
+            world.store.directory().endpoint(dead).unwrap().unwrap().disabled.clone()
+        };
+        for day in 0..6 {
+            assert_eq!(disabled(&world), None, "{manner:?} beside {others}, day {day}");
+            for _ in 0..24 {
+                accept_one(&mut world, app, new_message(b"hourly".to_vec())).unwrap();
+                live(&mut world, 1);
+            }
+            assert!(world.counted >= 1, "{manner:?} beside {others}: failures are counted");
+            let paused = world.paused.contains(&dead) || disabled(&world).is_some();
+            assert!(paused, "{manner:?} beside {others}, day {day}: it is paused");
+        }
+        assert_eq!(disabled(&world), Some(DisabledReason::Failing), "{manner:?} beside {others}");
+        assert!(world.store.queue_length() > 100, "nothing is dropped");
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) fn step(world: &mut World) -> Result<(), String> {
         45..=69 => return land(world),
         70..=71 => world.is_cut_off = world.dice.one_in(3),
         72 => change_limits(world)?,
+        73 => change_rate(world)?,
         80..=82 => change_manner(world),
         83..=84 => resend(world)?,
         85..=86 => recover(world)?,
@@ -62,14 +63,15 @@ fn accept_and_record(world: &mut World) -> Result<(), String> {
 }
 
 pub(super) fn make_application(world: &mut World) -> Result<(), String> {
-    let make = Box::new(|writer: &mut Writer<'_>| {
+    let throttle_rate = world.dice.one_in(8).then_some(3);
+    let make = Box::new(move |writer: &mut Writer<'_>| {
         let now = writer.now();
         writer.put_application(Application {
             id: writer.new_application_id(),
             org: OrgId::default_org(),
             uid: None,
             name: "sim".to_owned(),
-            throttle_rate: None,
+            throttle_rate,
             metadata: Metadata::new(),
             created_at: now,
             updated_at: now,
@@ -356,6 +358,16 @@ fn change_limits(world: &mut World) -> Result<(), String> {
     let Some(id) = any_endpoint(world) else { return Ok(()) };
     let rate = [None, Some(1), Some(50)][world.dice.below(3)];
     change_endpoint(world, id, move |endpoint| endpoint.throttle_rate = rate)
+}
+
+/// An application is held to a rate, or no longer.
+fn change_rate(world: &mut World) -> Result<(), String> {
+    let id = any_app(world);
+    let rate = [None, Some(1), Some(20)][world.dice.below(3)];
+    let tenant = world.store.directory().tenant(id).unwrap().unwrap();
+    let app = Application { throttle_rate: rate, ..Application::clone(&tenant.app) };
+    let work = Box::new(move |writer: &mut Writer<'_>| writer.put_application(app).map(drop));
+    world.write(work, |_, done| done.map_err(|err| err.to_string()))
 }
 
 fn delete_endpoint(world: &mut World) -> Result<(), String> {

@@ -44,7 +44,7 @@ pub(super) struct Flight {
 
 /// A write that nobody waits for: it lasts with the next group.
 enum Lazy {
-    Record(Box<AttemptResult>),
+    Record(Arc<AttemptResult>),
     Drop(QueueKey),
 }
 
@@ -78,10 +78,15 @@ pub(super) struct World {
     pub(super) apps: Vec<AppId>,
     pub(super) manners: BTreeMap<EndpointId, Manner>,
     pub(super) counted: u64,
+    /// Attempts that were begun.
+    pub(super) begun_in_all: u64,
     /// Endpoints that people are told are paused.
     pub(super) paused: BTreeSet<EndpointId>,
     /// When attempts to throttled endpoints began since they were last changed.
     begun: BTreeMap<EndpointId, Vec<Timestamp>>,
+    /// The same of applications, and what the scheduler was told of their rates.
+    begun_of: BTreeMap<AppId, Vec<Timestamp>>,
+    pub(super) rates: BTreeMap<AppId, u32>,
 }
 
 /// Messages are kept for so long in the simulated world.
@@ -90,6 +95,17 @@ pub(super) const RETENTION: Duration = Duration::from_secs(20 * 24 * 3600);
 /// A `Retry-After` of a day, a probe, a clock that was set back: all is done so long after
 /// receivers are well, or it never will.
 const LONGEST_END: Duration = Duration::from_secs(4 * 24 * 3600);
+
+/// One more attempt begins: not more than twice the rate within a second.
+fn check_begun(begun: &mut Vec<Timestamp>, now: Timestamp, rate: u32) -> Result<(), String> {
+    begun.retain(|at| now.since(*at) < Duration::from_secs(1));
+    begun.push(now);
+    let count = begun.len();
+    if count <= 2 * rate as usize {
+        return Ok(());
+    }
+    Err(format!("{count} attempts began in a second, at a rate of {rate}"))
+}
 
 pub(super) fn schedule() -> RetrySchedule {
     RetrySchedule([5, 60, 300, 1800, 3600].map(Duration::from_secs).to_vec())
@@ -129,8 +145,11 @@ impl World {
             apps: Vec::new(),
             manners: BTreeMap::new(),
             counted: 0,
+            begun_in_all: 0,
             paused: BTreeSet::new(),
             begun: BTreeMap::new(),
+            begun_of: BTreeMap::new(),
+            rates: BTreeMap::new(),
         }
     }
 
@@ -181,7 +200,7 @@ impl World {
     pub(super) fn write_lazy(&mut self) -> Result<(), String> {
         while let Some(lazy) = self.lazy.pop_front() {
             match lazy {
-                Lazy::Record(result) => self.record(*result)?,
+                Lazy::Record(result) => self.record(result)?,
                 Lazy::Drop(key) => {
                     let drop_row: Work<()> = Box::new(move |writer| {
                         writer.drop_queue_row(&key);
@@ -194,7 +213,7 @@ impl World {
         Ok(())
     }
 
-    fn record(&mut self, result: AttemptResult) -> Result<(), String> {
+    fn record(&mut self, result: Arc<AttemptResult>) -> Result<(), String> {
         let key = result.row.key;
         let uncounted = result.verdict == Verdict::Hold || result.row.trigger == Trigger::Manual;
         let before = self.store.delivery(key.message, key.endpoint).unwrap();
@@ -220,6 +239,8 @@ impl World {
         self.paused.clear();
         self.lazy.clear();
         self.begun.clear();
+        self.begun_of.clear();
+        self.rates.clear();
         self.state = State::new(limits());
         self.now = self.wall.now();
     }
@@ -252,7 +273,9 @@ impl World {
             if !self.lags || self.dice.one_in(3) {
                 self.write_lazy()?;
             }
-            for events in std::mem::take(&mut *self.events.lock().unwrap()) {
+            let heard = std::mem::take(&mut *self.events.lock().unwrap());
+            for events in heard {
+                events.rates.iter().for_each(|(app, rate)| self.hear_rate(*app, *rate));
                 self.state.step(self.now, Event::Committed(events), &mut commands);
             }
             while !commands.is_empty() {
@@ -330,21 +353,32 @@ impl World {
             return Err(format!("{pair:?} is tried twice at once"));
         }
         self.check_rate(&endpoint)?;
+        self.begun_in_all += 1;
         self.flights.push(Flight { task, endpoint, started_at: self.wall.now() });
         Ok(())
     }
 
-    /// A throttled endpoint gets a second's worth at once, and then its rate.
+    /// Throttled endpoints and applications get a second's worth at once, and then their rate.
     fn check_rate(&mut self, endpoint: &SharedEndpoint) -> Result<(), String> {
-        let Some(rate) = endpoint.throttle_rate else { return Ok(()) };
-        let begun = self.begun.entry(endpoint.id).or_default();
-        begun.retain(|at| self.now.since(*at) < Duration::from_secs(1));
-        begun.push(self.now);
-        if begun.len() > 2 * rate as usize {
-            let (id, count) = (endpoint.id, begun.len());
-            return Err(format!("{id}: {count} attempts began in a second, at a rate of {rate}"));
+        let (id, app) = (endpoint.id, endpoint.app);
+        if let Some(rate) = endpoint.throttle_rate {
+            check_begun(self.begun.entry(id).or_default(), self.now, rate)
+                .map_err(|err| format!("{id}: {err}"))?;
+        }
+        if let Some(rate) = self.rates.get(&app) {
+            check_begun(self.begun_of.entry(app).or_default(), self.now, *rate)
+                .map_err(|err| format!("{app}: {err}"))?;
         }
         Ok(())
+    }
+
+    /// The scheduler hears of an application's rate.
+    pub(super) fn hear_rate(&mut self, app: AppId, rate: Option<u32>) {
+        self.begun_of.remove(&app);
+        match rate {
+            Some(rate) => self.rates.insert(app, rate),
+            None => self.rates.remove(&app),
+        };
     }
 
     /// One attempt in flight ends.

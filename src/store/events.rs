@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::model::clock::Timestamp;
 use crate::model::delivery::{QueueKey, QueueRow};
 use crate::model::endpoint::SharedEndpoint;
-use crate::model::id::EndpointId;
+use crate::model::id::{AppId, EndpointId};
 use crate::model::message::Message;
 
 /// A message that was just accepted, with all that its deliveries need.
@@ -44,6 +44,8 @@ pub struct Events {
     pub queued: Vec<QueueKey>,
     /// Endpoints made, changed, deleted, or whose queue was changed by hand.
     pub changed: Vec<EndpointId>,
+    /// Applications made, changed or deleted, with the messages a second they may be sent now.
+    pub rates: Vec<(AppId, Option<u32>)>,
 }
 
 impl Events {
@@ -53,6 +55,7 @@ impl Events {
             && self.recorded.is_empty()
             && self.queued.is_empty()
             && self.changed.is_empty()
+            && self.rates.is_empty()
     }
 
     pub(super) fn append(&mut self, mut other: Self) {
@@ -60,5 +63,6 @@ impl Events {
         self.recorded.append(&mut other.recorded);
         self.queued.append(&mut other.queued);
         self.changed.append(&mut other.changed);
+        self.rates.append(&mut other.rates);
     }
 }

@@ -82,6 +82,8 @@ impl Writer<'_> {
         let key = keys::application(app.org, app.id);
         let record = super::codec::encode(&ApplicationRecord::of(&app));
         self.put_long(Tree::Applications, &key, &record)?;
+        let rate = app.throttle_rate.filter(|_| !app.deleted);
+        self.events().rates.push((app.id, rate));
         let app = Arc::new(app);
         self.shared().directory.put_application(&app)?;
         Ok(app)
@@ -120,8 +122,10 @@ impl Writer<'_> {
         let record = super::codec::encode(&EndpointRecord::of(&endpoint));
         let record = self.shared().sealer.seal(Tree::Endpoints, &key, record)?;
         self.put_long(Tree::Endpoints, &key, &record)?;
-        if endpoint.is_active() || endpoint.deleted {
-            // Whoever enables it again starts with a clean slate.
+        let known = self.shared().directory.endpoint(endpoint.id)?;
+        let enabled = endpoint.is_active() && known.is_none_or(|known| !known.is_active());
+        if enabled || endpoint.deleted {
+            // Whoever enables it again starts with a clean slate; any other change is no success.
             self.forget_failing(endpoint.id);
         }
         if endpoint.deleted || !endpoint.ordered {

@@ -28,6 +28,7 @@ use crate::model::id::{AppId, EndpointId, OrgId};
 use crate::model::limits::{DESCRIPTION_CHARS, ENDPOINT_CHANNELS, ENDPOINT_EVENT_TYPES};
 use crate::model::name::check_pattern;
 use crate::model::secret::SigningKey;
+use crate::scheduler::shell::Board;
 use crate::store::directory::Tenant;
 use crate::store::idempotency::Answer;
 use crate::store::operational;
@@ -112,6 +113,10 @@ pub(super) struct EndpointOut {
     created_at: String,
     updated_at: String,
     ordered: bool,
+    /// `active`, `paused` or `disabled`; the two fields below say more. Left out where the status
+    /// is that of a message at this endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     disabled_reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,6 +150,7 @@ impl EndpointOut {
             created_at: endpoint.created_at.to_string(),
             updated_at: endpoint.updated_at.to_string(),
             ordered: endpoint.ordered,
+            status: None,
             disabled_reason: endpoint.disabled.as_ref().map(|reason| match reason {
                 DisabledReason::Manual => "manual",
                 DisabledReason::Gone => "gone",
@@ -155,13 +161,24 @@ impl EndpointOut {
     }
 
     /// With what the scheduler knows of it.
-    pub(super) fn seen(api: &Api, endpoint: &Endpoint) -> Self {
-        let paused = api.board.pause(endpoint.id).map(|pause| PausedOut {
+    pub(super) fn seen(board: &Board, endpoint: &Endpoint) -> Self {
+        let paused = board.pause(endpoint.id).map(|pause| PausedOut {
             since: pause.since.to_string(),
             why: pause.why,
             next_probe: pause.next_probe.to_string(),
         });
-        Self { paused, ..Self::of(endpoint) }
+        let known = Self::of(endpoint);
+        let status = Some(status(known.disabled, paused.is_some()));
+        Self { status, paused, ..known }
+    }
+}
+
+/// Whether it gets anything now. Nobody probes what is disabled.
+fn status(is_disabled: bool, is_paused: bool) -> &'static str {
+    match (is_disabled, is_paused) {
+        (true, _) => "disabled",
+        (false, true) => "paused",
+        (false, false) => "active",
     }
 }
 
@@ -287,8 +304,9 @@ fn set_disabled(endpoint: &mut Endpoint, disabled: bool) {
     }
 }
 
-fn answer(status: u16, endpoint: &Endpoint) -> Answer {
-    Answer::Body { status, body: Reply::json(status, &EndpointOut::of(endpoint)).body.to_vec() }
+fn answer(board: &Board, status: u16, endpoint: &Endpoint) -> Answer {
+    let body = Reply::json(status, &EndpointOut::seen(board, endpoint)).body.to_vec();
+    Answer::Body { status, body }
 }
 
 /// Whose endpoints an operation is about.
@@ -341,8 +359,12 @@ pub(super) fn list(api: &Api, request: &Request, whose: Whose<'_>) -> Result<Rep
     let rows: Vec<SharedEndpoint> = tenant.endpoints.values().cloned().collect();
     let rows = cut(&page, rows, |e| e.id.0, &range);
     let id = |endpoint: &SharedEndpoint| endpoint.id.to_string();
-    let out =
-        page.answer(rows, id, |id| EndpointId(id).to_string(), |e| EndpointOut::seen(api, &e));
+    let out = page.answer(
+        rows,
+        id,
+        |id| EndpointId(id).to_string(),
+        |e| EndpointOut::seen(&api.board, &e),
+    );
     Ok(Reply::json(200, &out))
 }
 
@@ -358,10 +380,10 @@ pub(super) async fn create(
     check_registered(api, tenant.app.org, input.event_types.as_ref())?;
     let key = key_or_new(api, "secret", input.secret.as_deref())?;
     api.space_for_writes()?;
-    let app = tenant.app.id;
+    let (app, board) = (tenant.app.id, Arc::clone(&api.board));
     let work = move |writer: &mut Writer<'_>| {
         let endpoint = input.into_new(writer, app, key);
-        Ok(answer(201, &*writer.put_endpoint(endpoint)?))
+        Ok(answer(&board, 201, &*writer.put_endpoint(endpoint)?))
     };
     Ok(Reply::of(api.write_once(request, work).await?.0))
 }
@@ -374,7 +396,7 @@ pub(super) fn get(
     id: &str,
 ) -> Result<Reply, ApiError> {
     let (_, endpoint) = find(api, request, whose, id)?;
-    Ok(Reply::json(200, &EndpointOut::seen(api, &endpoint)))
+    Ok(Reply::json(200, &EndpointOut::seen(&api.board, &endpoint)))
 }
 
 /// `PUT /app/{app}/endpoint/{endpoint}`: replaces it, or makes it when there is none. Its secret
@@ -393,17 +415,17 @@ pub(super) async fn update(
         check_uid("endpoint_id", id, EndpointId::PREFIX)?;
     }
     let key = key_or_new(api, "secret", input.secret.as_deref())?;
-    let (app, id) = (tenant.app.id, id.to_owned());
+    let (app, id, board) = (tenant.app.id, id.to_owned(), Arc::clone(&api.board));
     let answer = api.write(move |writer| match writer.endpoint(app, &id) {
         Ok(old) => {
             let mut endpoint = Endpoint::clone(&old);
             input.apply(&mut endpoint);
             endpoint.updated_at = writer.now();
-            Ok(answer(200, &*writer.put_endpoint(endpoint)?))
+            Ok(answer(&board, 200, &*writer.put_endpoint(endpoint)?))
         }
         Err(Error::NotFound("endpoint")) => {
             let endpoint = input.into_new(writer, app, key);
-            Ok(answer(201, &*writer.put_endpoint(endpoint)?))
+            Ok(answer(&board, 201, &*writer.put_endpoint(endpoint)?))
         }
         Err(err) => Err(err),
     });
@@ -428,7 +450,7 @@ pub(super) async fn patch(
         Some(None) => Some(api.new_key()?),
         Some(Some(text)) => Some(parse_key("secret", text)?),
     };
-    let (app, id) = (tenant.app.id, found.id.to_string());
+    let (app, id, board) = (tenant.app.id, found.id.to_string(), Arc::clone(&api.board));
     let answer = api.write(move |writer| {
         let mut endpoint = Endpoint::clone(&*writer.endpoint(app, &id)?);
         patch.apply(&mut endpoint);
@@ -436,7 +458,7 @@ pub(super) async fn patch(
             endpoint.secrets = vec![LiveSecret { key, expires_at: None }];
         }
         endpoint.updated_at = writer.now();
-        Ok(answer(200, &*writer.put_endpoint(endpoint)?))
+        Ok(answer(&board, 200, &*writer.put_endpoint(endpoint)?))
     });
     Ok(Reply::of(answer.await?))
 }

@@ -99,7 +99,14 @@ fn where_a_message_went_and_what_an_endpoint_got() {
     let s = scene();
     let late = s.house.message(&s.app, "late");
     let path = format!("/app/shop/msg/{}/endpoint", s.msg);
-    let list = s.house.get(&path).is(200);
+    let got = s.house.get(&path);
+    let bytes = String::from_utf8_lossy(&got.reply.body).into_owned();
+    assert_eq!(
+        bytes.matches("\"status\":").count(),
+        2,
+        "the message's, not the endpoint's: {bytes}"
+    );
+    let list = got.is(200);
     assert_eq!(ids(&list), [s.good.clone(), s.bad.clone()]);
     let rows = list["data"].as_array().unwrap();
     assert_eq!((&rows[0]["status"], &rows[0]["statusText"]), (&json!(0), &json!("success")));

@@ -39,6 +39,7 @@ fn an_endpoint_is_shown_with_every_field() {
     ] {
         assert!(fields(&made).contains(&field), "{field}: {made}");
     }
+    assert_eq!(made["status"], "active");
     assert!(made.get("secret").is_none() && made.get("headers").is_none());
     assert_eq!((&made["description"], &made["disabled"]), (&json!(""), &json!(false)));
     for name in ["uid", "eventTypes", "channels", "throttleRate"] {
@@ -100,6 +101,7 @@ fn replaced_changed_and_deleted() {
         json!({ "url": URL, "uid": "u", "description": "d", "channels": ["c"], "disabled": true });
     let made = house.call("PUT", "/app/shop/endpoint/u", &full).is(201);
     assert_eq!((&made["disabled"], &made["channels"]), (&json!(true), &json!(["c"])));
+    assert_eq!((&made["status"], &made["disabledReason"]), (&json!("disabled"), &json!("manual")));
     let secret = house.get("/app/shop/endpoint/u/secret").is(200);
     let put = json!({ "url": URL, "uid": "u" });
     let replaced = house.call("PUT", "/app/shop/endpoint/u", &put).is(200);

@@ -1,6 +1,6 @@
 //! What is kept in memory, and what is read back from the store.
 
-use super::super::core::{REFILL_ROWS, TOTAL_BUFFER, TOTAL_BUFFER_BYTES};
+use super::super::core::{RECORD_AGAIN, REFILL_ROWS, TOTAL_BUFFER, TOTAL_BUFFER_BYTES};
 use super::super::lane::LANE_BUFFER;
 use super::*;
 use crate::model::endpoint::DisabledReason;
@@ -161,4 +161,22 @@ fn what_is_committed_late_is_not_sent_twice() {
     assert_eq!(desk.dispatch(), [again]);
     desk.commit();
     assert!(desk.dispatch().is_empty());
+}
+
+#[test]
+fn what_could_not_be_recorded_is_recorded_later_and_not_sent_again() {
+    let mut desk = Desk::with(limits(10, 10), 1);
+    let key = desk.accept(1);
+    desk.dispatch();
+    desk.refuses_records = true;
+    desk.finish(ok());
+    let result = desk.refused.pop().expect("it could not be recorded");
+    desk.step(Event::Unrecorded(result));
+    desk.refuses_records = false;
+    assert_eq!(desk.dispatch(), []);
+    assert_eq!(desk.state.next_wake(), Some(desk.now.plus(RECORD_AGAIN)));
+    desk.pass(RECORD_AGAIN);
+    assert_eq!(desk.records.len(), 1);
+    assert_eq!(desk.records[0].row.key, key);
+    assert!(desk.queue.is_empty() && desk.state.lanes.is_empty() && desk.running.is_empty());
 }

@@ -32,18 +32,23 @@ fn a_long_backlog_does_not_keep_others_waiting() {
 
 #[test]
 fn attempts_at_once_are_limited() {
-    // Of an endpoint that is well some more are handed out ahead, while half of the threads are
-    // free.
-    for (max, per_endpoint, messages, expected) in [
-        (100, 3, 2, 2),
-        (100, 3, 50, 6),
-        (100, 16, 50, 32),
-        (100, 20, 64, 36),
-        (4, 3, 50, 3),
-        (4, 9, 50, 4),
-        (1, 1, 50, 1),
+    // Of an endpoint that is known to be well some more are handed out ahead, while half of the
+    // threads are free.
+    for (max, per_endpoint, messages, is_known, expected) in [
+        (100, 3, 2, true, 2),
+        (100, 3, 50, true, 6),
+        (100, 3, 50, false, 3),
+        (100, 16, 50, true, 32),
+        (100, 20, 64, true, 36),
+        (100, 20, 64, false, 20),
+        (4, 3, 50, true, 3),
+        (4, 9, 50, true, 4),
+        (1, 1, 50, true, 1),
     ] {
         let mut desk = Desk::with(limits(max, per_endpoint), 1);
+        if is_known {
+            desk.make_known(1);
+        }
         for _ in 0..messages {
             desk.accept(1);
         }
@@ -57,6 +62,7 @@ fn attempts_at_once_are_limited() {
 #[test]
 fn an_endpoint_that_fails_gets_nothing_ahead() {
     let mut desk = Desk::with(limits(100, 3), 1);
+    desk.make_known(1);
     for _ in 0..20 {
         desk.accept(1);
     }
@@ -81,7 +87,7 @@ fn the_total_is_limited() {
 
 #[test]
 fn endpoints_that_time_out_share_a_quarter_of_the_threads() {
-    let mut desk = Desk::with(limits(16, 8), 12);
+    let mut desk = Desk::with(limits(16, 8), 18);
     for n in 1..=6 {
         desk.accept(n);
     }
@@ -95,8 +101,7 @@ fn endpoints_that_time_out_share_a_quarter_of_the_threads() {
     }
     desk.dispatch();
     assert_eq!(desk.running.len(), 4, "a quarter of 16");
-    for n in 7..=12 {
-        desk.accept(n);
+    for n in 7..=18 {
         desk.accept(n);
     }
     assert_eq!(desk.dispatch().len(), 12, "those that are well have the rest");
@@ -107,7 +112,7 @@ fn endpoints_that_time_out_share_a_quarter_of_the_threads() {
     // An answer, be it a refusal, takes an endpoint out of the slow lane.
     let key = desk.finish(status(500));
     let n = u16::from(key.endpoint.0[1]);
-    assert!(!desk.state.lanes[&endpoint_id(n)].slow);
+    assert!(!desk.state.lanes[&endpoint_id(n)].pace.is_slow());
 }
 
 #[test]
@@ -208,4 +213,116 @@ fn after_stop_nothing_starts_and_what_runs_is_recorded() {
     assert_eq!(desk.dispatch(), []);
     assert_eq!(desk.records.len(), 2);
     assert!(desk.state.is_settled());
+}
+
+/// What came back after so long.
+fn slow_ok(took: Duration) -> Outcome {
+    Outcome { duration: took, ..ok() }
+}
+
+#[test]
+fn a_second_is_slow_and_a_little_less_is_not() {
+    for (took, is_slow) in [(999, false), (1000, true)] {
+        let mut desk = Desk::with(limits(16, 8), 1);
+        desk.accept(1);
+        desk.accept(1);
+        desk.dispatch();
+        desk.finish(slow_ok(Duration::from_millis(took)));
+        assert_eq!(desk.state.lanes[&endpoint_id(1)].pace.is_slow(), is_slow, "{took} ms");
+        assert_eq!(desk.state.slow_in_flight, usize::from(is_slow), "{took} ms");
+    }
+}
+
+#[test]
+fn slow_endpoints_have_half_of_what_nobody_else_needs_and_a_quarter_always() {
+    let mut desk = Desk::with(limits(16, 4), 18);
+    for n in 1..=10 {
+        desk.accept(n);
+    }
+    desk.dispatch();
+    for n in 1..=10 {
+        desk.accept(n);
+    }
+    for _ in 1..=10 {
+        desk.finish(slow_ok(Duration::from_secs(5)));
+    }
+    assert_eq!(desk.dispatch().len(), 8, "half of 16");
+    for n in 11..=18 {
+        desk.accept(n);
+    }
+    assert_eq!(desk.dispatch().len(), 8, "the other half is for those that are well");
+    for n in 1..=4 {
+        desk.finish(slow_ok(Duration::from_secs(5)));
+        assert_eq!(desk.dispatch(), [], "{n}: the slow ones have more than a quarter");
+    }
+    desk.finish(slow_ok(Duration::from_secs(5)));
+    assert_eq!(desk.dispatch().len(), 1);
+    assert_eq!(desk.state.slow_in_flight, 4, "a quarter of 16");
+}
+
+#[test]
+fn endpoints_that_turn_slow_leave_places_to_all_others() {
+    let mut desk = Desk::with(limits(64, 16), 200);
+    (1..=20).for_each(|n| desk.make_known(n));
+    for _ in 0..50 {
+        for n in 1..=20 {
+            desk.accept(n);
+        }
+        desk.dispatch();
+    }
+    let stuck = desk.running.len();
+    assert!((48..64).contains(&stuck), "{stuck} of 64 are held by those that turned slow");
+    desk.pass(Duration::from_secs(1));
+    assert_eq!(desk.state.slow_in_flight, stuck, "after a second they are known to be slow");
+    for n in 21..=200 {
+        desk.accept(n);
+        assert_eq!(desk.dispatch().len(), 1, "{n} is sent at once");
+        let well = desk.running.pop_back().unwrap();
+        desk.running.push_front(well);
+        desk.finish(ok());
+    }
+    assert_eq!(desk.state.in_flight(), stuck);
+}
+
+#[test]
+fn an_application_with_many_endpoints_gets_no_more_turns_than_one_with_few() {
+    let mut desk = Desk::with(limits(4, 4), 100);
+    (101..=110).for_each(|n| desk.put(Endpoint { app: OTHER_APP, ..endpoint(n) }));
+    for n in 1..=100 {
+        for _ in 0..5 {
+            desk.accept(n);
+        }
+    }
+    desk.dispatch();
+    for n in 101..=110 {
+        desk.accept(n);
+    }
+    let mut order = Vec::new();
+    for _ in 0..20 {
+        desk.finish(ok());
+        order.extend(numbers(&desk.dispatch()));
+    }
+    let others = order.iter().filter(|n| **n > 100).count();
+    assert!((9..=10).contains(&others), "every other turn is the other application's: {order:?}");
+}
+
+#[test]
+fn an_application_is_held_to_its_rate_over_all_its_endpoints() {
+    let mut desk = Desk::with(limits(100, 50), 5);
+    desk.put(Endpoint { app: OTHER_APP, ..endpoint(6) });
+    desk.step(Event::Rate(APP, Some(2)));
+    for n in [1, 2, 3, 4, 5, 6, 6, 6] {
+        desk.accept(n);
+    }
+    assert_eq!(desk.dispatch().len(), 5, "what a second allows, and the other application's");
+    assert_eq!(desk.running_of(6), 3);
+    assert_eq!(desk.state.next_wake(), Some(desk.now.plus(Duration::from_millis(500))));
+    desk.pass(Duration::from_millis(499));
+    assert_eq!(desk.running.len(), 5);
+    desk.pass(Duration::from_millis(1));
+    assert_eq!(desk.running.len(), 6);
+    let rates = vec![(APP, None)];
+    desk.step(Event::Committed(Events { rates, ..Events::default() }));
+    desk.dispatch();
+    assert_eq!(desk.running.len(), 8, "nobody waits for a rate that is gone");
 }

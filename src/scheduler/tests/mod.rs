@@ -26,6 +26,7 @@ use crate::store::events::{Accepted, Events, Recorded};
 use crate::store::queue::Head;
 
 const APP: AppId = AppId([1; 20]);
+const OTHER_APP: AppId = AppId([2; 20]);
 
 fn endpoint_id(n: u16) -> EndpointId {
     let mut id = [0; 20];
@@ -94,6 +95,9 @@ struct Desk {
     records: Vec<AttemptResult>,
     /// What was recorded and is not yet committed, when commits are held up.
     uncommitted: Option<Vec<AttemptResult>>,
+    /// What could not be recorded, while nothing can.
+    refuses_records: bool,
+    refused: Vec<Arc<AttemptResult>>,
     paused: Vec<(EndpointId, Option<Pause>)>,
     offline: Vec<bool>,
     refills: usize,
@@ -110,6 +114,8 @@ impl Desk {
             running: VecDeque::new(),
             records: Vec::new(),
             uncommitted: None,
+            refuses_records: false,
+            refused: Vec::new(),
             paused: Vec::new(),
             offline: Vec::new(),
             refills: 0,
@@ -128,6 +134,14 @@ impl Desk {
         let id = endpoint.id;
         self.endpoints.insert(id, Arc::new(endpoint));
         self.step(Event::Committed(Events { changed: vec![id], ..Events::default() }));
+    }
+
+    /// Endpoint `n` has answered, and stays in memory.
+    fn make_known(&mut self, n: u16) {
+        self.accept(n);
+        self.dispatch();
+        self.accept_with(n, b"{}", self.now.plus(Duration::from_secs(1_000_000)));
+        self.finish(ok());
     }
 
     /// Changes an endpoint as a person would.
@@ -216,8 +230,9 @@ impl Desk {
                         self.state.step(self.now, Event::Loaded(id, head), &mut commands);
                     }
                     Command::Record(result) => match &mut self.uncommitted {
-                        Some(waiting) => waiting.push(*result),
-                        None => self.record(*result, &mut commands),
+                        _ if self.refuses_records => self.refused.push(result),
+                        Some(waiting) => waiting.push(AttemptResult::clone(&result)),
+                        None => self.record(AttemptResult::clone(&result), &mut commands),
                     },
                     Command::Drop(key) => {
                         self.queue.remove(&key);

@@ -232,10 +232,11 @@ fn five_days_of_nothing_but_failure_disable_an_endpoint() {
     shelf.pass(DISABLE_AFTER);
     shelf.tried(endpoint, Verdict::Hold);
     assert_eq!(disabled(&shelf), None, "five days to the millisecond");
+    shelf.change(endpoint, |endpoint| endpoint.url = "https://example.com/other".to_owned());
     let shelf = shelf.reopened();
     shelf.pass(Duration::from_millis(1));
     shelf.tried(endpoint, Verdict::Hold);
-    assert_eq!(disabled(&shelf), Some(DisabledReason::Failing));
+    assert_eq!(disabled(&shelf), Some(DisabledReason::Failing), "whatever was edited meanwhile");
     assert_eq!(shelf.queue(endpoint).len(), 1, "nothing is dropped");
     // Whoever enables it again gives it five days more.
     shelf.change(endpoint, |endpoint| endpoint.disabled = None);
