@@ -59,7 +59,7 @@ pub fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, ApiError> {
             return ApiError::invalid_as("value_error.jsondecode", "body", "", message);
         }
         let text = err.to_string();
-        ApiError::invalid_at(place_of::<T>(body, &text), text)
+        ApiError::invalid_at(&place_of::<T>(body, &text), text)
     })
 }
 
