@@ -18,7 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Deserialize;
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 /// The organisation of an installation that never made another one; the same as svix's default,
@@ -87,6 +87,8 @@ pub struct Claims {
     pub feature_flags: Option<Vec<String>>,
     /// What the token is limited to within its application; `None` = nothing.
     pub capabilities: Option<Vec<String>>,
+    /// The session it belongs to, by which it may be ended with others.
+    pub session: Option<String>,
 }
 
 /// What a token is made to say.
@@ -103,6 +105,8 @@ pub struct Grant {
     pub feature_flags: Option<Vec<String>>,
     /// See [`Claims::capabilities`].
     pub capabilities: Option<Vec<String>>,
+    /// See [`Claims::session`].
+    pub session: Option<String>,
 }
 
 /// Why a token was refused. The text is for the log; a client is told less.
@@ -235,7 +239,8 @@ impl Secret {
 /// A token for `subject`, valid from `now_secs` (unix seconds) for `ttl`.
 pub fn mint(secret: &Secret, subject: &Subject, now_secs: u64, ttl: Duration) -> String {
     let subject = subject.clone();
-    let grant = Grant { subject, millis: 0, ttl, feature_flags: None, capabilities: None };
+    let grant =
+        Grant { subject, millis: 0, ttl, feature_flags: None, capabilities: None, session: None };
     mint_grant(secret, &grant, now_secs)
 }
 
@@ -254,13 +259,15 @@ pub fn mint_grant(secret: &Secret, grant: &Grant, now_secs: u64) -> String {
     };
     let flags = list("feature_flags", &grant.feature_flags);
     let capabilities = list("capabilities", &grant.capabilities);
+    let session = grant.session.as_ref();
+    let session = session.map_or_else(String::new, |name| format!(r#","sid":{}"#, quoted(name)));
     let exp = now_secs.saturating_add(grant.ttl.as_secs());
     let iat = match grant.millis {
         0 => now_secs.to_string(),
         millis => format!("{now_secs}.{millis:03}"),
     };
     let claims = format!(
-        r#"{{"iss":"posthaste","sub":{sub}{org},"iat":{iat},"nbf":{now_secs},"exp":{exp}{flags}{capabilities}}}"#
+        r#"{{"iss":"posthaste","sub":{sub}{org},"iat":{iat},"nbf":{now_secs},"exp":{exp}{flags}{capabilities}{session}}}"#
     );
     sign_claims(secret, claims.as_bytes())
 }
@@ -329,6 +336,7 @@ struct RawClaims {
     exp: Option<f64>,
     feature_flags: Option<Vec<String>>,
     capabilities: Option<Vec<String>>,
+    sid: Option<String>,
 }
 
 impl RawClaims {
@@ -360,8 +368,24 @@ impl RawClaims {
             expires_at: self.exp.map(seconds),
             feature_flags: self.feature_flags,
             capabilities: self.capabilities,
+            session: self.sid,
         })
     }
+}
+
+/// What an ended token is known by.
+pub fn token_digest(token: &str) -> [u8; 32] {
+    digest("token", token)
+}
+
+/// What an ended session is known by.
+pub fn session_digest(session: &str) -> [u8; 32] {
+    digest("session", session)
+}
+
+/// `kind` keeps a session's name from being taken for a token.
+fn digest(kind: &str, text: &str) -> [u8; 32] {
+    Sha256::new().chain_update(kind).chain_update([0]).chain_update(text).finalize().into()
 }
 
 /// Whole seconds of a JSON number; below zero is zero, too large is the largest.

@@ -12,7 +12,7 @@ use super::edit::{check_name, check_uid};
 use super::error::ApiError;
 use super::message::{check_channels, check_depth, retention_hours};
 use super::reply::Reply;
-use super::request::{Request, bad_json};
+use super::request::{Request, read};
 use super::task::{Start, start};
 use crate::model::id::MessageId;
 use crate::model::limits::{EVENT_TYPE_CHARS, MESSAGE_CHANNELS};
@@ -38,8 +38,7 @@ struct BroadcastIn<'a> {
 pub(super) async fn create(api: &Arc<Api>, request: &Request) -> Result<Reply, ApiError> {
     let caller = Caller::of(api, request)?;
     caller.operator()?;
-    let input: BroadcastIn<'_> =
-        serde_json::from_slice(&request.body).map_err(|err| bad_json(&err))?;
+    let input: BroadcastIn<'_> = read(&request.body)?;
     check_name("eventType", &input.event_type, EVENT_TYPE_CHARS)?;
     if let Some(event_id) = &input.event_id {
         check_uid("eventId", event_id, MessageId::PREFIX)?;

@@ -24,21 +24,14 @@ pub(super) struct Caller {
     feature_flags: Option<Vec<String>>,
     /// What the token is limited to; `None` = nothing.
     capabilities: Option<Vec<Capability>>,
+    /// The session the token belongs to.
+    pub(super) session: Option<String>,
 }
 
 impl Caller {
     /// Reads the `Authorization` header.
     pub(super) fn of(api: &Api, request: &Request) -> Result<Self, ApiError> {
-        if !request.headers.contains_key("authorization") {
-            return Err(ApiError::unauthorized(
-                "no token: send `Authorization: Bearer TOKEN`; `posthaste token` prints one",
-            ));
-        }
-        let Some(token) = token_of(request) else {
-            return Err(ApiError::unauthorized("the Authorization header must be `Bearer TOKEN`"));
-        };
-        let now = api.store.now().seconds();
-        let claims = claims(api, token, now)?;
+        let (token, claims) = shown(api, request)?;
         let bad = |_| ApiError::unauthorized("Invalid token");
         let org: OrgId = claims.subject.org().parse().map_err(bad)?;
         let app: Option<AppId> = match &claims.subject {
@@ -48,9 +41,12 @@ impl Caller {
         let capabilities = claims.capabilities.as_ref().map(|names| {
             names.iter().filter_map(|name| Capability::named(name)).collect::<Vec<_>>()
         });
-        let caller = Self { org, app, feature_flags: claims.feature_flags.clone(), capabilities };
+        let session = claims.session.clone();
+        let feature_flags = claims.feature_flags.clone();
+        let caller = Self { org, app, feature_flags, capabilities, session };
         if let Some(app) = app {
             caller.check_still_valid(api, app, claims.issued_at_ms)?;
+            check_not_ended(api, app, token, &claims)?;
         }
         if caller.capabilities.is_some() {
             caller.needs(Capability::for_request(request))?;
@@ -107,6 +103,34 @@ impl Caller {
         let visible = tenant.filter(|t| self.app.is_none_or(|mine| mine == t.app.id));
         visible.ok_or_else(ApiError::not_found)
     }
+}
+
+/// The token of a request, and what it says.
+pub(super) fn shown<'r>(
+    api: &Api,
+    request: &'r Request,
+) -> Result<(&'r str, Arc<Claims>), ApiError> {
+    if !request.headers.contains_key("authorization") {
+        return Err(ApiError::unauthorized(
+            "no token: send `Authorization: Bearer TOKEN`; `posthaste token` prints one",
+        ));
+    }
+    let Some(token) = token_of(request) else {
+        return Err(ApiError::unauthorized("the Authorization header must be `Bearer TOKEN`"));
+    };
+    Ok((token, claims(api, token, api.store.now().seconds())?))
+}
+
+/// A token of an application ends when it is logged out, and with its session.
+fn check_not_ended(api: &Api, app: AppId, token: &str, claims: &Claims) -> Result<(), ApiError> {
+    let session = claims.session.as_deref().map(auth::session_digest);
+    for digest in [Some(auth::token_digest(token)), session].into_iter().flatten() {
+        let ended = api.store.ended(app, &digest)?;
+        if ended.is_some_and(|ended| ended.holds(claims.issued_at_ms, api.store.now())) {
+            return Err(ApiError::unauthorized("Invalid token: it was logged out"));
+        }
+    }
+    Ok(())
 }
 
 /// The token of an `Authorization: Bearer` header.

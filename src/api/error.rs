@@ -88,7 +88,16 @@ impl ApiError {
     /// Like [`ApiError::invalid`], with a `type` of its own.
     pub fn invalid_as(kind: &str, place: &str, field: &str, message: impl Display) -> Self {
         let fields = field.split('.').filter(|part| !part.is_empty());
-        let loc: Vec<&str> = std::iter::once(place).chain(fields).collect();
+        let loc: Vec<String> = std::iter::once(place).chain(fields).map(str::to_owned).collect();
+        Self::problem(kind, &loc, message)
+    }
+
+    /// Like [`ApiError::invalid`], with the whole way to the value.
+    pub fn invalid_at(loc: &[String], message: impl Display) -> Self {
+        Self::problem("value_error", loc, message)
+    }
+
+    fn problem(kind: &str, loc: &[String], message: impl Display) -> Self {
         let problem = json!({ "loc": loc, "msg": message.to_string(), "type": kind });
         Self {
             status: 422,

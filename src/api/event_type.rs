@@ -19,6 +19,9 @@ use crate::model::limits::{DESCRIPTION_CHARS, EVENT_TYPE_CHARS, SCHEMAS_BYTES};
 use crate::store::idempotency::Answer;
 use crate::store::{Error, Writer};
 
+/// Feature flags of one event type.
+const FLAGS: usize = 32;
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EventTypeIn {
@@ -111,6 +114,21 @@ fn check_texts(description: Option<&str>, schemas: Option<&RawValue>) -> Result<
     Ok(())
 }
 
+fn check_flags(flag: Option<&String>, flags: Option<&Vec<String>>) -> Result<(), ApiError> {
+    let count = flags.map_or(0, Vec::len);
+    if count > FLAGS {
+        let message = format!("featureFlags has {count} entries, at most {FLAGS} are taken");
+        return Err(ApiError::invalid("body", "featureFlags", message));
+    }
+    flag.map_or(Ok(()), |flag| check_name("featureFlag", flag, EVENT_TYPE_CHARS))?;
+    let mut flags = flags.into_iter().flatten();
+    flags.try_for_each(|flag| check_name("featureFlags", flag, EVENT_TYPE_CHARS))
+}
+
+fn check_group(name: Option<&String>) -> Result<(), ApiError> {
+    name.map_or(Ok(()), |name| check_name("groupName", name, EVENT_TYPE_CHARS))
+}
+
 /// `null` in a raw field is no schema.
 fn text_of(schemas: Option<Box<RawValue>>) -> Option<String> {
     schemas.map(|raw| raw.get().to_owned()).filter(|text| text != "null")
@@ -150,8 +168,8 @@ impl EventTypeIn {
     pub(super) fn check(&self) -> Result<(), ApiError> {
         let schemas = self.schemas.as_deref().filter(|raw| raw.get() != "null");
         check_texts(Some(&self.description), schemas)?;
-        let flags = self.feature_flags.iter().flatten().chain(&self.feature_flag);
-        flags.into_iter().try_for_each(|flag| check_name("featureFlags", flag, EVENT_TYPE_CHARS))
+        check_flags(self.feature_flag.as_ref(), self.feature_flags.as_ref())?;
+        check_group(self.group_name.as_ref())
     }
 
     fn apply(self, event_type: &mut EventType) {
@@ -342,6 +360,11 @@ pub(super) async fn patch(
     caller.operator()?;
     let patch: EventTypePatch = request.json()?;
     check_texts(patch.description.as_deref(), patch.schemas.as_ref().and_then(|s| s.as_deref()))?;
+    check_flags(
+        patch.feature_flag.as_ref().and_then(Option::as_ref),
+        patch.feature_flags.as_ref().and_then(Option::as_ref),
+    )?;
+    check_group(patch.group_name.as_ref().and_then(Option::as_ref))?;
     let name = name.to_owned();
     let answer = api.write(move |writer| {
         let old = writer.event_type(caller.org, &name)?.ok_or(Error::NotFound("event type"))?;

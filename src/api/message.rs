@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::paging::PageRequest;
 use super::query::Query;
 use super::reply::Reply;
-use super::request::{Request, bad_json, depth};
+use super::request::{Request, depth, read};
 use crate::model::clock::Timestamp;
 use crate::model::id::{AppId, MessageId};
 use crate::model::limits::{
@@ -252,8 +252,7 @@ pub(super) async fn create(
     caller.operator()?;
     let with_content =
         request.query.is_empty() || Query::parse(&request.query)?.flag("with_content", true)?;
-    let input: MessageIn<'_> =
-        serde_json::from_slice(&request.body).map_err(|err| bad_json(&err))?;
+    let input: MessageIn<'_> = read(&request.body)?;
     input.check(api)?;
     let (new, inline) = input.into_new(api, &request.body)?;
     let tenant = caller.tenant(api, app);

@@ -14,12 +14,13 @@ use super::error::ApiError;
 use super::message;
 use super::reply::Reply;
 use super::request::Request;
+use super::session::check_session;
 use crate::model::limits::EVENT_TYPE_CHARS;
 
-/// How long a token lasts when nothing is said: 7 days.
-const DEFAULT_TTL: u64 = 7 * 24 * 3600;
+/// How long a token lasts at the most, and when nothing is said: 7 days.
+pub(super) const MOST_TTL: u64 = 7 * 24 * 3600;
 /// The least and the most that may be asked for: an hour, 7 days.
-const TTL_SECONDS: std::ops::RangeInclusive<u64> = 3600..=7 * 24 * 3600;
+const TTL_SECONDS: std::ops::RangeInclusive<u64> = 3600..=MOST_TTL;
 /// Feature flags in one token. It travels with every request, so it has to stay short.
 const FLAGS: usize = 32;
 /// Where the portal is.
@@ -39,6 +40,7 @@ struct AccessIn {
     expiry: Option<u64>,
     read_only: Option<bool>,
     capabilities: Option<Vec<String>>,
+    session_id: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -58,6 +60,9 @@ impl AccessIn {
         if let Some(seconds) = self.expiry.filter(|seconds| !TTL_SECONDS.contains(seconds)) {
             let message = format!("expiry is {seconds}, but must be 3600 to 604800 seconds");
             return Err(ApiError::invalid("body", "expiry", message));
+        }
+        if let Some(session) = &self.session_id {
+            check_session("sessionId", session)?;
         }
         self.application.as_ref().map_or(Ok(()), ApplicationIn::check)
     }
@@ -106,9 +111,10 @@ pub(super) async fn access(
     let grant = Grant {
         subject: Subject::App { app: app.to_string(), org: caller.org.to_string() },
         millis: api.store.now().millis(),
-        ttl: Duration::from_secs(input.expiry.unwrap_or(DEFAULT_TTL)),
+        ttl: Duration::from_secs(input.expiry.unwrap_or(MOST_TTL)),
         feature_flags: input.feature_flags,
         capabilities: capabilities.map(|names| names.into_iter().map(str::to_owned).collect()),
+        session: input.session_id,
     };
     let token = auth::mint_grant(&api.settings.jwt_secret, &grant, api.store.now().seconds());
     // Behind `#`, so that it is in no server's log.

@@ -50,6 +50,7 @@ mod tests {
             expires_at,
             feature_flags: None,
             capabilities: None,
+            session: None,
         })
     }
 

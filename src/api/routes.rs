@@ -180,7 +180,7 @@ group! {
         "GET" ["health" "ping"] => Ok(Reply::no_content()),
         "POST" ["auth" "app-portal-access" app] => portal::access(api, request, app).await,
         "POST" ["auth" "dashboard-access" app] => portal::access(api, request, app).await,
-        "POST" ["auth" "logout"] => session::logout(api, request),
+        "POST" ["auth" "logout"] => session::logout(api, request).await,
         "GET" ["auth" "whoami"] => session::whoami(api, request),
         "POST" ["auth" "app" app "expire-all"] => session::expire_all(api, request, app).await,
         "GET" ["background-task"] => task::list(api, request),

@@ -11,6 +11,8 @@ use crate::store::{Error, Store};
 const PERIOD: Duration = Duration::from_millis(250);
 /// Every so many rounds it looks for what deleted applications and endpoints left.
 const ORPHANS_EVERY: u32 = 40;
+/// And so often for ended tokens that nobody has any more: an hour.
+const ENDED_EVERY: u32 = 14_400;
 
 /// The running janitor.
 pub(super) struct Janitor {
@@ -43,6 +45,11 @@ impl Janitor {
                         Err(Error::Closing) => return,
                         Err(err) => tracing::error!(%err, "the janitor could not clean up"),
                     }
+                }
+                if round % ENDED_EVERY == 0
+                    && let Err(err) = store.expire_ended()
+                {
+                    tracing::error!(%err, "the janitor could not clean up");
                 }
                 round = round.wrapping_add(1);
                 let wait = if more { Duration::ZERO } else { PERIOD };

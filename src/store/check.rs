@@ -53,6 +53,7 @@ impl Store {
         self.check_tasks(&mut report)?;
         self.check_inbound(&mut report)?;
         self.check_chunks(&mut report)?;
+        self.check_ended()?.into_iter().for_each(|fault| report.fault(fault));
         self.check_blobs(&mut report);
         Ok(report)
     }

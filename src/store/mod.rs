@@ -16,6 +16,7 @@ pub mod counts;
 pub mod cursors;
 pub mod directory;
 mod durable;
+pub mod ended;
 pub mod error;
 pub mod events;
 pub mod expiry;

@@ -74,6 +74,8 @@ trees! {
     RefusedBytes = "refused_bytes",
     /// `kind‖id` → nothing: what the configuration's files manage.
     Managed = "managed",
+    /// `app_id‖digest` → a token or a session that was ended, and until when that has to be known.
+    Ended = "ended",
 }
 
 /// The open trees, and what makes a flush last.

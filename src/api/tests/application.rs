@@ -43,7 +43,8 @@ fn input_that_breaks_a_rule_names_the_field() {
     }
     house.post("/app", &json!({ "name": "x", "uid": "x".repeat(256) })).is(201);
     house.post("/app", &json!({ "name": "x".repeat(1024) })).is(201);
-    house.post("/app", &json!({ "name": 1 })).invalid(&["body"]);
+    house.post("/app", &json!({ "name": 1 })).invalid(&["body", "name"]);
+    house.post("/app", &json!(["x", null, null, null, null])).invalid(&["body"]);
     let token = format!("Bearer {}", house.operator);
     let got = house.raw("POST", "/api/v1/app", &[("authorization", &token)], b"{\"name\": \"x");
     assert_eq!(got.body["detail"][0]["type"], "value_error.jsondecode");
@@ -99,7 +100,7 @@ fn patch_changes_what_is_given_and_null_clears() {
     house.get("/app/u").refused(404, "not_found");
     let id = cleared["id"].as_str().unwrap();
     house.call("PATCH", &format!("/app/{id}"), &json!({ "name": "" })).invalid(&["body", "name"]);
-    house.call("PATCH", &format!("/app/{id}"), &json!({ "name": null })).invalid(&["body"]);
+    house.call("PATCH", &format!("/app/{id}"), &json!({ "name": null })).invalid(&["body", "name"]);
 }
 
 #[test]

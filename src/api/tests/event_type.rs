@@ -41,9 +41,23 @@ fn input_that_breaks_a_rule_names_the_field() {
         (json!({ "name": "a b", "description": "" }), "name"),
         (json!({ "name": "a".repeat(257), "description": "" }), "name"),
         (json!({ "name": "a", "description": "", "schemas": [] }), "schemas"),
-        (json!({ "name": "a", "description": "", "featureFlag": "a b" }), "featureFlags"),
+        (json!({ "name": "a", "description": "", "featureFlag": "a b" }), "featureFlag"),
+        (json!({ "name": "a", "description": "", "featureFlags": ["a b"] }), "featureFlags"),
+        (json!({ "name": "a", "description": "", "featureFlags": vec!["a"; 33] }), "featureFlags"),
+        (json!({ "name": "a", "description": "", "groupName": "a b" }), "groupName"),
     ] {
         house.post("/event-type", &input).invalid(&["body", field]);
+    }
+    let most = json!({ "name": "a", "description": "", "featureFlags": vec!["a"; 32] });
+    house.post("/event-type", &most).is(201);
+    for (patch, field) in [
+        (json!({ "featureFlag": "a b" }), "featureFlag"),
+        (json!({ "featureFlags": ["ok", "a b"] }), "featureFlags"),
+        (json!({ "featureFlags": vec!["a"; 33] }), "featureFlags"),
+        (json!({ "groupName": "a".repeat(257) }), "groupName"),
+        (json!({ "description": null }), "description"),
+    ] {
+        house.call("PATCH", "/event-type/a", &patch).invalid(&["body", field]);
     }
 }
 
@@ -88,7 +102,14 @@ fn a_flag_hides_from_portals_that_lack_it() {
     let token = |flags: Option<Vec<String>>| {
         let subject = Subject::App { app: app.clone(), org: DEFAULT_ORG.to_owned() };
         let ttl = std::time::Duration::from_secs(60);
-        let grant = Grant { subject, millis: 0, ttl, feature_flags: flags, capabilities: None };
+        let grant = Grant {
+            subject,
+            millis: 0,
+            ttl,
+            feature_flags: flags,
+            capabilities: None,
+            session: None,
+        };
         mint_grant(&house.api.settings.jwt_secret, &grant, house.api.store.now().seconds())
     };
     for (flags, expected) in [

@@ -6,6 +6,7 @@
 mod accept;
 mod again;
 mod check;
+mod ended;
 mod expiry;
 mod idempotency;
 mod opening;

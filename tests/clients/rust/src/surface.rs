@@ -70,7 +70,12 @@ async fn operations(s: &mut Surface<'_>) {
         None
     ));
     op!(s, "authentication.whoami", |w| w.api.authentication().whoami());
-    op!(s, "authentication.logout", |w| w.api.authentication().logout(None));
+    // Of an application's token; the operator's cannot be logged out.
+    op!(s, "authentication.logout", |w| async {
+        let (app, input) = (w.app(), w.body("AppPortalAccessIn"));
+        let access = w.api.authentication().app_portal_access(app, input, None).await?;
+        client(access.token, 0).authentication().logout(None).await
+    });
     op!(s, "authentication.expire_all", |w| w.api.authentication().expire_all(
         w.app(),
         w.body("ApplicationTokenExpireIn"),
