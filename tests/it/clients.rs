@@ -111,8 +111,12 @@ fn has(program: &str) -> bool {
     found
 }
 
-/// A folder that `install` fills, once for each text of what is wanted in it.
+/// A folder that `install` fills, once for each text of what is wanted in it, whoever else wants it
+/// at the same time.
 fn fill(folder: &Path, wanted: &str, install: impl FnOnce()) {
+    fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    let lock = fs::File::create(folder.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
     let stamp = folder.join("installed");
     if fs::read_to_string(&stamp).is_ok_and(|there| there == wanted) {
         return;
