@@ -43,8 +43,8 @@ pub type Answer = Box<dyn FnOnce() + Send>;
 /// Has the answers of a group run, in order: on the spot, or where those who wait for them are
 /// woken at less cost.
 pub type Answers = Box<dyn Fn(Vec<Answer>) + Send>;
-/// Stages rows, and gives the answer to send once they last.
-type Work = Box<dyn FnOnce(&mut Writer<'_>) -> Answer + Send>;
+/// Stages rows, and gives the answer to send once they last; or passes on why nothing is written.
+type Work = Box<dyn FnOnce(Result<&mut Writer<'_>>) -> Answer + Send>;
 
 /// A piece of work on its way to the commit thread.
 pub(super) struct Job {
@@ -65,11 +65,14 @@ impl Job {
         work: impl FnOnce(&mut Writer<'_>) -> Result<T> + Send + 'static,
         reply: impl FnOnce(Result<T>) + Send + 'static,
     ) -> Self {
-        let work = move |writer: &mut Writer<'_>| -> Answer {
-            let result = work(writer);
-            if result.is_err() {
-                writer.drop_staged();
-            }
+        let work = move |writer: Result<&mut Writer<'_>>| -> Answer {
+            let result = writer.and_then(|writer| {
+                let result = work(writer);
+                if result.is_err() {
+                    writer.drop_staged();
+                }
+                result
+            });
             Box::new(move || reply(result))
         };
         Self { work: Box::new(work), lazy }
@@ -136,20 +139,26 @@ impl Committer {
     }
 }
 
-/// Stages as much of `jobs` as fits into a group, and writes it; what did not fit is left.
+/// Stages as much of `jobs` as fits into a group, and writes it; what did not fit is left. Without
+/// room on the disk nothing is written, and as many jobs are told.
 pub(super) fn write_group(shared: &Shared, jobs: &mut VecDeque<Job>) -> Result<Written> {
     let mut group = Group::new(shared);
     let mut answers = Vec::with_capacity(jobs.len().min(GROUP_JOBS));
     let mut urgent = 0;
-    while group.bytes() < GROUP_BYTES
+    let room = shared.space.room_for_group();
+    while group.bytes() < room.unwrap_or(GROUP_BYTES)
         && group.rows() < GROUP_ROWS
         && answers.len() < GROUP_JOBS
         && urgent < GROUP_URGENT
     {
         let Some(job) = jobs.pop_front() else { break };
         urgent += usize::from(!job.lazy);
+        if room.is_none() {
+            answers.push((job.work)(Err(shared.space.full())));
+            continue;
+        }
         let mut writer = Writer::new(&mut group);
-        let answer = (job.work)(&mut writer);
+        let answer = (job.work)(Ok(&mut writer));
         writer.finish();
         answers.push(answer);
     }
