@@ -156,6 +156,7 @@ impl From<Error> for ApiError {
             }
             Error::Closing => Self::new(503, "stopping", "the daemon is stopping").later(5),
             Error::Locked(_)
+            | Error::NoRoom(_)
             | Error::Newer { .. }
             | Error::NoKey { .. }
             | Error::WrongKey { .. }

@@ -29,6 +29,8 @@ impl Janitor {
                 let mut more = match sweep(&store) {
                     Ok(more) => more,
                     Err(Error::Closing) => return,
+                    // The scheduler says so; it would be said here at every round.
+                    Err(Error::DiskFull { .. }) => false,
                     Err(err) => {
                         tracing::error!(%err, "the janitor could not clean up");
                         false
@@ -41,7 +43,7 @@ impl Janitor {
                             more = true;
                             round = round.wrapping_sub(1);
                         }
-                        Ok(false) => {}
+                        Ok(false) | Err(Error::DiskFull { .. }) => {}
                         Err(Error::Closing) => return,
                         Err(err) => tracing::error!(%err, "the janitor could not clean up"),
                     }

@@ -86,6 +86,7 @@ impl Answer {
             | Error::Limit(_)
             | Error::PayloadGone
             | Error::Locked(_)
+            | Error::NoRoom(_)
             | Error::Newer { .. }
             | Error::NoKey { .. }
             | Error::WrongKey { .. }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::breaker::Pause;
 use super::judge;
-use super::lane::{LANE_BUFFER, Lane, Pace, Room, Task};
+use super::lane::{LANE_BUFFER, Lane, Pace, Task};
 use super::offline::Network;
 use super::rates::Rates;
 use super::round::Round;
@@ -106,9 +106,9 @@ pub enum Command {
 pub struct State {
     pub(super) limits: Limits,
     pub(super) lanes: HashMap<EndpointId, Lane>,
-    round: Round,
+    pub(super) round: Round,
     /// Ready, but the slow lane is full.
-    parked: VecDeque<(AppId, EndpointId)>,
+    pub(super) parked: VecDeque<(AppId, EndpointId)>,
     /// Ready, but we are offline, and their latest attempts failed for it.
     cut_off: VecDeque<(AppId, EndpointId)>,
     /// Applications with a rate, and who is ready but for it.
@@ -116,10 +116,10 @@ pub struct State {
     wakes: BTreeSet<(Timestamp, EndpointId)>,
     pub(super) in_flight: usize,
     /// Endpoints that have something running.
-    busy: usize,
+    pub(super) busy: usize,
     pub(super) slow_in_flight: usize,
     /// When it is looked for slow ones again.
-    next_look: Timestamp,
+    pub(super) next_look: Timestamp,
     pub(super) buffered: usize,
     pub(super) buffered_bytes: usize,
     /// Lanes that wait for rows from the store, and how many rows they may get.
@@ -428,56 +428,6 @@ impl State {
         }
     }
 
-    /// How many places there are for endpoints that have something running already.
-    fn room(&self) -> Room {
-        let (most, each) = (self.limits.max_in_flight, self.limits.per_endpoint);
-        if self.in_flight < most / 2 {
-            Room::Plenty
-        } else if self.busy < 2 || self.busy * each <= most {
-            Room::Enough
-        } else if self.in_flight < most - most / 4 {
-            Room::Some
-        } else {
-            Room::Little
-        }
-    }
-
-    /// Whether an endpoint of this pace has to wait for a place in the slow lane: there is always
-    /// a quarter of all places, and half for those that do answer, while nobody else needs them.
-    fn is_slow_lane_full(&self, pace: Pace) -> bool {
-        let most = self.limits.max_in_flight;
-        match pace {
-            Pace::Unproven | Pace::Well => false,
-            Pace::Slow if self.in_flight < most / 2 => false,
-            Pace::Slow | Pace::Stuck => self.slow_in_flight >= (most / 4).max(1),
-        }
-    }
-
-    /// An endpoint that took `was` places of the slow lane takes `is`.
-    pub(super) fn slow_lane(&mut self, was: usize, is: usize) {
-        self.slow_in_flight = self.slow_in_flight + is - was;
-        if is < was {
-            for (app, id) in self.parked.drain(..) {
-                self.round.push(app, id);
-            }
-        }
-    }
-
-    /// Endpoints that turned slow are told by what does not come back: what they hold is counted
-    /// to the slow lane, or it would be given away once more.
-    fn look_for_slow_ones(&mut self, now: Timestamp) {
-        if self.in_flight < self.limits.max_in_flight / 4 || now < self.next_look {
-            return;
-        }
-        self.next_look = now.plus(LOOK_EVERY);
-        for lane in self.lanes.values_mut() {
-            if lane.is_stalled(now) && !lane.pace.is_slow() {
-                lane.pace = Pace::Slow;
-                self.slow_in_flight += lane.running;
-            }
-        }
-    }
-
     fn set_rate(&mut self, app: AppId, rate: Option<u32>) {
         for id in self.rates.set(app, rate) {
             self.round.push(app, id);
@@ -597,9 +547,6 @@ enum Turn {
 /// An attempt that could not be recorded is recorded so much later. Until then its delivery is
 /// neither sent again nor forgotten.
 pub const RECORD_AGAIN: Duration = Duration::from_secs(10);
-
-/// How often endpoints are looked for that turned slow.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How long the shell may sleep at most: a step of the wall clock is noticed by then.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(60);

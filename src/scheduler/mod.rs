@@ -9,6 +9,7 @@ pub mod core;
 mod judge;
 mod lane;
 mod offline;
+mod places;
 pub mod pool;
 mod rates;
 mod round;

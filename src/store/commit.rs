@@ -43,8 +43,8 @@ pub type Answer = Box<dyn FnOnce() + Send>;
 /// Has the answers of a group run, in order: on the spot, or where those who wait for them are
 /// woken at less cost.
 pub type Answers = Box<dyn Fn(Vec<Answer>) + Send>;
-/// Stages rows, and gives the answer to send once they last.
-type Work = Box<dyn FnOnce(&mut Writer<'_>) -> Answer + Send>;
+/// Stages rows, and gives the answer to send once they last; or passes on why nothing is written.
+type Work = Box<dyn FnOnce(Result<&mut Writer<'_>>) -> Answer + Send>;
 
 /// A piece of work on its way to the commit thread.
 pub(super) struct Job {
@@ -65,11 +65,14 @@ impl Job {
         work: impl FnOnce(&mut Writer<'_>) -> Result<T> + Send + 'static,
         reply: impl FnOnce(Result<T>) + Send + 'static,
     ) -> Self {
-        let work = move |writer: &mut Writer<'_>| -> Answer {
-            let result = work(writer);
-            if result.is_err() {
-                writer.drop_staged();
-            }
+        let work = move |writer: Result<&mut Writer<'_>>| -> Answer {
+            let result = writer.and_then(|writer| {
+                let result = work(writer);
+                if result.is_err() {
+                    writer.drop_staged();
+                }
+                result
+            });
             Box::new(move || reply(result))
         };
         Self { work: Box::new(work), lazy }
@@ -111,7 +114,7 @@ impl Committer {
     /// done; what did not fit is left.
     pub(super) fn run_group(&mut self, jobs: &mut VecDeque<Job>) -> Result<()> {
         let shared = Arc::clone(&self.shared);
-        let mut group = OpenGroup::new(&shared);
+        let mut group = OpenGroup::new(&shared, shared.space.room_for_group());
         while !group.is_full()
             && let Some(job) = jobs.pop_front()
         {
@@ -147,25 +150,26 @@ impl Committer {
     }
 }
 
-/// A group that takes work in.
+/// A group that takes work in. Without room on the disk nothing is written, and as many jobs are
+/// told.
 pub(super) struct OpenGroup<'a> {
     group: Group<'a>,
     answers: Vec<Answer>,
+    /// Bytes of rows it may have; `None`: nothing may be written.
+    room: Option<usize>,
     /// How many pieces of work somebody waits for.
     urgent: usize,
 }
 
 impl<'a> OpenGroup<'a> {
-    pub(super) fn new(shared: &'a Shared) -> Self {
-        Self { group: Group::new(shared), answers: Vec::with_capacity(GROUP_URGENT), urgent: 0 }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.answers.is_empty()
+    /// A group for which there is [`Space::room_for_group`](super::space::Space::room_for_group).
+    pub(super) fn new(shared: &'a Shared, room: Option<usize>) -> Self {
+        let answers = Vec::with_capacity(GROUP_URGENT);
+        Self { group: Group::new(shared), answers, room, urgent: 0 }
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.group.bytes() >= GROUP_BYTES
+        self.group.bytes() >= self.room.unwrap_or(GROUP_BYTES)
             || self.group.rows() >= GROUP_ROWS
             || self.answers.len() >= GROUP_JOBS
             || self.urgent >= GROUP_URGENT
@@ -179,8 +183,12 @@ impl<'a> OpenGroup<'a> {
     /// Does a piece of work: its rows are staged.
     pub(super) fn stage(&mut self, job: Job) {
         self.urgent += usize::from(!job.lazy);
+        let Some(_) = self.room else {
+            let full = self.group.store().space.full();
+            return self.answers.push((job.work)(Err(full)));
+        };
         let mut writer = Writer::new(&mut self.group);
-        let answer = (job.work)(&mut writer);
+        let answer = (job.work)(Ok(&mut writer));
         writer.finish();
         self.answers.push(answer);
     }

@@ -50,6 +50,9 @@ pub enum Error {
     /// Another process has it.
     #[error("store at {0} is in use by another posthaste; stop it first, or talk to it over HTTP")]
     Locked(PathBuf),
+    /// Its disk is so full that it cannot even be opened.
+    #[error("store at {0} cannot be opened, its disk is full: make some room there first")]
+    NoRoom(PathBuf),
     /// Written by a newer posthaste.
     #[error("store has schema {found}, this posthaste knows up to {known}: use a newer posthaste")]
     Newer {

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::Shared;
-use super::commit::{Committer, Job, LAZY_WAIT, OpenGroup, Written};
+use super::commit::{Committer, GROUP_BYTES, Job, LAZY_WAIT, OpenGroup, Written};
 use super::error::{Error, Result};
 use super::spine;
 
@@ -68,17 +68,34 @@ impl Commit {
     fn run(mut self) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         loop {
-            let mut group = OpenGroup::new(&shared);
-            self.gather(&mut group);
-            if group.is_empty() {
+            let Some(mut group) = self.open(&shared) else {
                 // It was told to close, and nothing is on its way any more.
                 return self.sync.stop();
-            }
+            };
+            self.gather(&mut group);
             self.is_syncing = self.sync.take(group.write(&shared)?)?;
         }
     }
 
-    /// Stages what comes until it may be written, or until it is over.
+    /// Waits for the first piece of work, and opens a group for it; `None` when it is over. While
+    /// the disk is short of room a group is opened only when it is known what the one before it
+    /// took; as long as it is not, there is room for both.
+    fn open<'a>(&mut self, shared: &'a Shared) -> Option<OpenGroup<'a>> {
+        loop {
+            if !self.jobs.is_empty() {
+                let room = shared.space.room_for_group();
+                if !self.is_syncing || room == Some(GROUP_BYTES) {
+                    return Some(OpenGroup::new(shared, room));
+                }
+            } else if self.is_closing && !self.is_syncing {
+                return None;
+            }
+            let input = self.inputs.recv().ok()?;
+            self.take(input);
+        }
+    }
+
+    /// Stages what comes until it may be written.
     fn gather(&mut self, group: &mut OpenGroup<'_>) {
         let mut deadline = None;
         loop {
@@ -89,18 +106,24 @@ impl Commit {
                 group.stage(job);
             }
             match self.next(group, &mut deadline) {
-                Some(Input::Job(job)) => self.jobs.push_back(job),
-                Some(Input::Out) => self.is_syncing = false,
-                Some(Input::Close) => self.is_closing = true,
+                Some(input) => self.take(input),
                 None => return,
             }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Job(job) => self.jobs.push_back(job),
+            Input::Out => self.is_syncing = false,
+            Input::Close => self.is_closing = true,
         }
     }
 
     /// The next thing that comes; `None` when it is time to write. What nobody waits for may wait
     /// for company, [`LAZY_WAIT`] at the most.
     fn next(&self, group: &OpenGroup<'_>, deadline: &mut Option<Instant>) -> Option<Input> {
-        if self.is_syncing || (group.is_empty() && !self.is_closing) {
+        if self.is_syncing {
             // Both ends of the channel are ours: it cannot break.
             self.inputs.recv().ok()
         } else if group.is_full() {

@@ -4,8 +4,9 @@
 //! to that. Below `storage.min_free`, or above `storage.max_size`, nothing new is accepted, while
 //! what is there is still delivered, recorded and expired. For those writes blocks are set aside
 //! beyond the end of sled's file (`fallocate`, the file's length stays): they cannot be taken by
-//! whoever else fills the disk. When even they run out, deliveries wait: an attempt that cannot be
-//! recorded must not be made.
+//! whoever else fills the disk. Before every group the commit thread asks how large it may be: as
+//! large as ever while all blocks are there, then a part of what is left, then nothing is written
+//! at all. Well before that deliveries wait: an attempt that cannot be recorded must not be made.
 //!
 //! sled's file seldom shrinks. What expiry removes makes room inside of it, so a store that is at
 //! its limit accepts as much as has been removed since; if that lets the file grow by a quarter more,
@@ -18,15 +19,29 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use rustix::fs::FallocateFlags;
 
+use super::commit::GROUP_BYTES;
 use super::error::{Error, Result};
 use super::trees::Trees;
 
 /// Bytes on disk for a byte of rows, until sled has tidied up.
 const AMPLIFICATION: u64 = 2;
+/// What is set aside is this part of `storage.min_free`, within the bounds below.
+const RESERVE_PART: u64 = 4;
+/// Fewest bytes that are set aside: three quarters of it take the two largest groups, one that is
+/// being flushed and the next, whatever sled makes of them. See [`GROWTH`].
+const LEAST_RESERVE: u64 = 12 * 1024 * 1024;
 /// Most bytes that are set aside.
 const MOST_RESERVE: u64 = 16 * 1024 * 1024;
-/// What is set aside is this part of `storage.min_free`.
-const RESERVE_PART: u64 = 4;
+/// With fewer bytes set aside nothing is written: sled ends a segment of 512 KiB early, and begins
+/// one, for the smallest of groups.
+const FLOOR: u64 = 1024 * 1024;
+/// While blocks are short, sled's file may grow by so much for a byte of rows: it writes pages anew,
+/// and moves others out of old segments. Up to four were seen.
+const GROWTH: u64 = 8;
+/// Fewest bytes that are set aside at once.
+const LEAST_PIECE: u64 = 64 * 1024;
+/// A file that lost more blocks than this was cut off, and with that what was set aside.
+const CUT_OFF: u64 = 256 * 1024;
 /// The disk is looked at anew after so many bytes of rows.
 const LOOK_EVERY: u64 = 256 * 1024;
 
@@ -41,6 +56,8 @@ pub struct Space {
     written: AtomicU64,
     /// Bytes that may be accepted although a limit is passed.
     credit: AtomicI64,
+    /// Bytes that are to be set aside; 0 = none.
+    wanted: u64,
     reserve: Mutex<Reserve>,
     /// All that is to be set aside is.
     is_backed: AtomicBool,
@@ -50,17 +67,23 @@ pub struct Space {
 
 /// Blocks beyond the end of sled's file.
 struct Reserve {
+    /// `None`: this file system sets nothing aside.
     file: Option<File>,
     wanted: u64,
     /// The file is backed by blocks up to here.
     backed_to: u64,
     length: u64,
+    /// Bytes of all blocks it has.
+    blocks: u64,
 }
 
 impl Space {
     pub(super) fn new(path: &Path, min_free: u64, max_size: u64) -> Self {
-        let wanted = (min_free / RESERVE_PART).min(MOST_RESERVE);
-        let file = File::options().write(true).open(path.join("db")).ok().filter(|_| wanted > 0);
+        let wanted = match min_free {
+            0 => 0,
+            _ => (min_free / RESERVE_PART).clamp(LEAST_RESERVE, MOST_RESERVE),
+        };
+        let file = File::options().write(true).open(path.join("db")).ok();
         Self {
             path: path.to_path_buf(),
             min_free,
@@ -69,7 +92,8 @@ impl Space {
             size: AtomicU64::new(0),
             written: AtomicU64::new(0),
             credit: AtomicI64::new(0),
-            reserve: Mutex::new(Reserve { file, wanted, backed_to: 0, length: 0 }),
+            wanted,
+            reserve: Mutex::new(Reserve { file, wanted, backed_to: 0, length: 0, blocks: 0 }),
             is_backed: AtomicBool::new(true),
             is_critical: AtomicBool::new(false),
         }
@@ -78,22 +102,44 @@ impl Space {
     /// Looks at the disk. Called a few times a second by the janitor, and by the commit thread when
     /// it has written much.
     pub(super) fn look(&self, trees: &Trees) {
-        let mut reserve = self.reserve.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (backed, left) = reserve.top_up();
-        self.is_backed.store(backed, Ordering::Relaxed);
+        self.look_at_blocks();
         self.written.store(0, Ordering::Relaxed);
-        if let Ok(stat) = rustix::fs::statvfs(&self.path) {
-            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-            self.free.store(free, Ordering::Relaxed);
-            let is_critical = reserve.wanted > 0 && left.saturating_add(free) < reserve.wanted / 2;
-            self.is_critical.store(is_critical, Ordering::Relaxed);
-        }
         if self.max_size > 0 {
             self.size.store(trees.size_on_disk(), Ordering::Relaxed);
         }
         if self.over_limit(0).is_none() {
             self.credit.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Sets aside what is missing. Bytes that writes can count on, whoever else fills the disk.
+    fn look_at_blocks(&self) -> u64 {
+        let mut reserve = self.reserve.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Ok(stat) = rustix::fs::statvfs(&self.path) else { return 0 };
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        self.free.store(free, Ordering::Relaxed);
+        if self.wanted == 0 {
+            return free;
+        }
+        let left = reserve.top_up(free);
+        self.is_backed.store(left >= enough(self.wanted), Ordering::Relaxed);
+        self.is_critical.store(left < self.wanted / 2, Ordering::Relaxed);
+        left
+    }
+
+    /// Bytes of rows the next group may have; `None`: nothing may be written. Only an answer of
+    /// [`GROUP_BYTES`] holds while the group before is being flushed: else the commit thread asks
+    /// again when sled's file is as long as that one made it.
+    pub(super) fn room_for_group(&self) -> Option<usize> {
+        if self.wanted == 0 {
+            return Some(GROUP_BYTES);
+        }
+        room(self.look_at_blocks(), self.wanted)
+    }
+
+    /// What is answered when nothing may be written.
+    pub(super) fn full(&self) -> Error {
+        Error::DiskFull { free: self.free(), needed: self.min_free }
     }
 
     /// The commit thread wrote so many bytes of rows.
@@ -157,31 +203,69 @@ impl Space {
     }
 }
 
+/// Gives back what a process that ended had set aside for the store in `path`.
+pub(super) fn give_back(path: &Path) -> Result<()> {
+    let failed = |err| Error::io("giving back what was set aside", err);
+    let file = File::options().write(true).open(path.join("db")).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    file.set_len(length).map_err(failed)
+}
+
+/// Blocks that are as good as all of them: they are topped up in larger pieces.
+const fn enough(wanted: u64) -> u64 {
+    wanted - wanted / 4
+}
+
+/// See [`Space::room_for_group`].
+fn room(left: u64, wanted: u64) -> Option<usize> {
+    if left >= enough(wanted) {
+        return Some(GROUP_BYTES);
+    }
+    let part = left.checked_sub(FLOOR)? / GROWTH;
+    Some(usize::try_from(part).map_or(GROUP_BYTES, |part| part.clamp(1, GROUP_BYTES)))
+}
+
 impl Reserve {
-    /// Sets aside what is missing. Whether all of it is there, and how many bytes are.
-    fn top_up(&mut self) -> (bool, u64) {
-        let Some(file) = &self.file else { return (true, 0) };
-        let length = file.metadata().map_or(self.length, |metadata| metadata.len());
-        if length < self.length {
-            // Cutting a file off gives back what was set aside beyond it.
+    /// Sets aside what is missing, as far as there is room for it. Bytes that are set aside; where
+    /// nothing can be, what is `free` has to do.
+    fn top_up(&mut self, free: u64) -> u64 {
+        let Some(file) = &self.file else { return free };
+        let Ok(stat) = rustix::fs::fstat(file) else { return 0 };
+        let length = u64::try_from(stat.st_size).unwrap_or(0);
+        let blocks = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+        // Cutting a file off gives back what was set aside beyond it.
+        if length < self.length || blocks.saturating_add(CUT_OFF) < self.blocks {
             self.backed_to = length;
         }
-        self.length = length;
+        (self.length, self.blocks) = (length, blocks);
         let left = self.backed_to.saturating_sub(length);
-        if left >= self.wanted - self.wanted / 4 {
-            return (true, left);
+        if left >= enough(self.wanted) {
+            return left;
         }
-        match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, length, self.wanted) {
-            Ok(()) => {
-                self.backed_to = length + self.wanted;
-                (true, self.wanted)
+        // Only what is missing: when this fails, tmpfs takes back the whole range that was named.
+        let from = self.backed_to.max(length);
+        let mut piece = (length + self.wanted).saturating_sub(from);
+        while piece >= LEAST_PIECE {
+            if piece <= free {
+                match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, from, piece) {
+                    Ok(()) => {
+                        self.backed_to = from + piece;
+                        self.blocks += piece;
+                        break;
+                    }
+                    Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOSYS) => {
+                        self.file = None;
+                        return free;
+                    }
+                    Err(_) => {}
+                }
             }
-            // This file system cannot set anything aside: what is free has to do.
-            Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOSYS) => {
-                self.file = None;
-                (true, 0)
-            }
-            Err(_) => (false, left),
+            piece /= 2;
         }
+        self.backed_to.saturating_sub(length)
     }
 }
+
+#[cfg(test)]
+#[path = "space_tests.rs"]
+mod tests;

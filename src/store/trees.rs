@@ -155,12 +155,18 @@ impl Trees {
 }
 
 /// Opens a store whose last user in this process may still be letting go of it: sled's own threads
-/// keep its lock for a moment after it was dropped.
+/// keep its lock for a moment after it was dropped. sled writes a snapshot when it opens: on a full
+/// disk what was set aside has to be given back for it.
 fn open_when_free(path: &Path, cache: u64) -> Result<sled::Db> {
     let mut tries = 0;
+    let mut given_back = false;
     loop {
         match durable::clear_half_snapshots(path).and_then(|()| open_sled(path, cache)) {
             Err(Error::Locked(_)) if tries < LOCK_TRIES => tries += 1,
+            Err(Error::NoRoom(_)) if !given_back => {
+                given_back = true;
+                super::space::give_back(path)?;
+            }
             opened => return opened,
         }
         std::thread::sleep(LOCK_WAIT);
@@ -183,6 +189,11 @@ fn open_error(path: &Path, err: &sled::Error) -> Error {
         && io.to_string().contains("could not acquire lock")
     {
         return Error::Locked(path.to_path_buf());
+    }
+    if let sled::Error::Io(io) = err
+        && io.kind() == std::io::ErrorKind::StorageFull
+    {
+        return Error::NoRoom(path.to_path_buf());
     }
     Error::io("opening it", format!("{}: {err}", path.display()))
 }

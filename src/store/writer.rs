@@ -85,6 +85,11 @@ impl<'a> Group<'a> {
         Self { shared, rows: Rows::default(), events: Events::default() }
     }
 
+    /// What it is written to.
+    pub(super) fn store(&self) -> &'a Shared {
+        self.shared
+    }
+
     /// Rows staged so far.
     pub(super) fn rows(&self) -> usize {
         self.rows.count

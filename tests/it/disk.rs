@@ -191,7 +191,14 @@ fn a_full_disk_is_refused_delivered_from_and_recovered() {
     crate::support::daemon::store_check(&data).unwrap();
 }
 
-/// Another program takes every free byte while messages wait and come.
+/// Endpoints that each message goes to.
+const ENDPOINTS: u32 = 8;
+/// Bytes of the store when somebody fills the disk: to record all that waits then takes more than
+/// what is set aside.
+const BACKLOG: u64 = 16 << 20;
+
+/// Another program takes every free byte while messages wait and come: more than what was set aside
+/// can record. It goes on as far as it can, then waits, also through a restart.
 #[test]
 fn a_disk_filled_by_somebody_else() {
     let folder = tempfile::tempdir().unwrap();
@@ -206,13 +213,17 @@ fn a_disk_filled_by_somebody_else() {
         Policy { slow_percent: 100, slow_max: Duration::from_millis(100), ..Policy::default() };
     let receiver = Receiver::start(1, slow).unwrap();
     let app = house.app("disk");
-    house.endpoint(&app, &receiver.url());
+    for _ in 0..ENDPOINTS {
+        house.endpoint(&app, &receiver.url());
+    }
     let stop = AtomicBool::new(false);
     let door = (house.port, house.token.as_str());
     let told = std::thread::scope(|scope| {
         let sending = scope.spawn(|| load(door, &app, 30, &stop));
-        let some = receiver.wait(Duration::from_secs(20), |ledger| ledger.arrivals.len() > 200);
-        assert!(some, "nothing arrives");
+        let file = data.join("store/db");
+        until("a backlog", Duration::from_secs(60), || {
+            (std::fs::metadata(&file).unwrap().len() > BACKLOG).then_some(())
+        });
         disk.fill();
         sending.join().unwrap()
     });
@@ -225,22 +236,40 @@ fn a_disk_filled_by_somebody_else() {
     assert!(told.refused >= 30 && !told.accepted.is_empty());
     receiver.set_policy(Policy::default());
     // Delivered as long as the blocks that were set aside last; then deliveries wait.
-    let waits = || house.log().contains("deliveries wait for room to record");
-    let arrived =
-        || receiver.ledger(|ledger| told.accepted.iter().all(|id| ledger.successes(id) > 0));
+    let arrivals = || receiver.ledger(|ledger| ledger.arrivals.len());
+    let arrived_everywhere = || {
+        receiver.ledger(|ledger| told.accepted.iter().all(|id| ledger.successes(id) >= ENDPOINTS))
+    };
     until("the end of what can be recorded", Duration::from_secs(60), || {
-        println!("{} {}", receiver.ledger(|l| l.arrivals.len()), house.log());
-        (waits() || arrived()).then_some(())
+        let log = house.log();
+        assert!(!log.contains("stopping:"), "it gave up: {log}");
+        assert!(!arrived_everywhere(), "too few messages to come to the end");
+        log.contains("deliveries wait for room to record").then_some(())
     });
     assert!(!is_healthy(&house));
-    let during = receiver.ledger(|ledger| ledger.arrivals.len());
-    println!("{during} arrived before there was room again");
+    println!("{} arrived before there was room again", arrivals());
+
+    // A restart on a disk without a free byte: it says what is wrong, and can be read.
+    house.kill();
+    let house = House::on(&data, &["--allow-network", "127.0.0.0/8"], &env);
+    assert!(!is_healthy(&house));
+    let page = house.expect(200, "GET", &format!("/api/v1/app/{app}/msg?limit=1"), &Value::Null);
+    assert_eq!(page["data"].as_array().unwrap().len(), 1);
+    let reply =
+        house.ask("POST", &format!("/api/v1/app/{app}/msg"), r#"{"eventType":"a","payload":{}}"#);
+    assert_eq!(reply.status, 507, "{}", reply.text());
+    println!("{} arrived before there was room again, {} bytes free", arrivals(), disk.free());
+
     disk.clear();
     until("health again", Duration::from_secs(10), || is_healthy(&house).then_some(()));
-    check_all_arrived(&receiver, &told.accepted, "with room again");
+    let all = receiver.wait(Duration::from_secs(90), |ledger| {
+        told.accepted.iter().all(|id| ledger.successes(id) >= ENDPOINTS)
+    });
+    assert!(all, "{} arrived of {} each", arrivals(), told.accepted.len());
     let id = house.send(&app);
     check_all_arrived(&receiver, &[id], "after there was room again");
     house.stop();
+    crate::support::daemon::store_check(&data).unwrap();
 }
 
 /// `storage.max_size`, with messages that expire: it refuses, and accepts again as they go.

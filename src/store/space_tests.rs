@@ -1,0 +1,60 @@
+//! How large a group may be, and what is set aside, on a small disk in memory where one can be had.
+
+use super::*;
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn a_group_is_a_part_of_what_is_left_and_none_at_the_floor() {
+    #[track_caller]
+    fn check(left: u64, expected: Option<usize>) {
+        assert_eq!(room(left, 8 * MIB), expected, "{left} bytes left");
+    }
+    check(8 * MIB, Some(GROUP_BYTES));
+    check(6 * MIB, Some(GROUP_BYTES));
+    // All that may be written, with all that sled makes of it, is there.
+    check(6 * MIB - 1, Some(GROUP_BYTES));
+    check(4 * MIB, Some(384 * 1024));
+    check(FLOOR + 8, Some(1));
+    check(FLOOR, Some(1));
+    check(FLOOR - 1, None);
+    check(0, None);
+}
+
+#[test]
+fn the_reserve_takes_the_largest_group() {
+    assert!(enough(LEAST_RESERVE) >= FLOOR + 2 * 4 * (GROUP_BYTES as u64 + 256 * 1024));
+}
+
+fn reserve(path: &Path, wanted: u64) -> Reserve {
+    let file = File::options().write(true).create(true).truncate(true).open(path).unwrap();
+    Reserve { file: Some(file), wanted, backed_to: 0, length: 0, blocks: 0 }
+}
+
+#[test]
+fn what_is_missing_is_set_aside_and_what_was_cut_off_is_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let mut reserve = reserve(&path, 8 * MIB);
+    assert_eq!(reserve.top_up(1 << 40), 8 * MIB);
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "the length stays");
+    let file = reserve.file.as_ref().unwrap().try_clone().unwrap();
+    let grow = |to: u64| {
+        use std::os::unix::fs::FileExt as _;
+        let from = file.metadata().unwrap().len();
+        file.write_all_at(&vec![1; usize::try_from(to - from).unwrap()], from).unwrap();
+    };
+    grow(MIB);
+    assert_eq!(reserve.top_up(1 << 40), 7 * MIB, "enough");
+    grow(3 * MIB);
+    assert_eq!(reserve.top_up(0), 5 * MIB, "no room for more");
+    assert_eq!(reserve.top_up(2 * MIB), 5 * MIB + 3 * MIB / 2, "half of what is missing");
+    assert_eq!(reserve.top_up(1 << 40), 6 * MIB + MIB / 2, "enough");
+    // Cut off and longer again before anybody looked.
+    file.set_len(2 * MIB).unwrap();
+    grow(4 * MIB);
+    assert_eq!(reserve.top_up(0), 0);
+    assert_eq!(reserve.top_up(1 << 40), 8 * MIB);
+    file.set_len(MIB).unwrap();
+    assert_eq!(reserve.top_up(0), 0);
+}
