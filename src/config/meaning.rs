@@ -61,6 +61,8 @@ pub fn apply(
         "delivery.allow_networks" => delivery.allow_networks = networks(value)?,
         "delivery.https_only" => delivery.https_only = switch(value)?,
         "delivery.proxy" => delivery.proxy = proxy(value, environment)?,
+        "delivery.ca_file" => delivery.ca_file = optional_file(value)?,
+        "delivery.client_cert_file" => delivery.client_cert_file = optional_file(value)?,
         "delivery.default_signature" => delivery.default_signature = choice(value)?,
         "inbound.spool" => config.inbound.spool = optional_folder(value)?,
         "console.enabled" => config.console.enabled = switch(value)?,
@@ -179,6 +181,12 @@ fn folder(value: &Value) -> Result<PathBuf, Fault> {
 
 fn optional_folder(value: &Value) -> Result<Option<PathBuf>, Fault> {
     if is_empty(value) { Ok(None) } else { folder(value).map(Some) }
+}
+
+/// Only its name: it is read when the daemon starts.
+fn optional_file(value: &Value) -> Result<Option<PathBuf>, Fault> {
+    let path = text(value, "\"/etc/posthaste/name.pem\"")?;
+    Ok((!path.is_empty()).then(|| PathBuf::from(path)))
 }
 
 fn public_url(value: &Value) -> Result<Option<String>, Fault> {

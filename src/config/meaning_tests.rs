@@ -82,6 +82,8 @@ fn every_key_has_a_field_and_a_name_for_it() {
             "server.encryption_key_old",
             "server.public_url",
             "delivery.proxy",
+            "delivery.ca_file",
+            "delivery.client_cert_file",
             "inbound.spool"
         ]
     );
@@ -103,6 +105,8 @@ fn text_and_variables_mean_the_same() {
     check("delivery.default_signature", &quoted("ed25519"), "\"ed25519\"");
     check("inbound.spool", &quoted("/spool"), "\"/spool\"");
     check("inbound.spool", &quoted(""), "");
+    check("delivery.ca_file", &quoted("/etc/ca.pem"), "\"/etc/ca.pem\"");
+    check("delivery.client_cert_file", &untyped(""), "");
 }
 
 #[test]

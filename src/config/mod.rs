@@ -103,6 +103,10 @@ pub struct Delivery {
     pub https_only: bool,
     /// Proxy for all deliveries. May hold a password, hence a secret.
     pub proxy: Option<Secret>,
+    /// Certificates of further authorities that receivers may have theirs from, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate and its key for receivers that ask for one, PEM.
+    pub client_cert_file: Option<PathBuf>,
     /// The signature of an endpoint made without a choice of its own.
     pub default_signature: Signature,
 }
@@ -252,6 +256,8 @@ impl Config {
                 allow_networks: Vec::new(),
                 https_only: false,
                 proxy: None,
+                ca_file: None,
+                client_cert_file: None,
                 default_signature: Signature::Hmac,
             },
             inbound: Inbound { spool: None },

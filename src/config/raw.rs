@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Every key there is, in the order of `data/posthaste.toml`.
-pub const KEYS: [&str; 28] = [
+pub const KEYS: [&str; 30] = [
     "server.listen",
     "server.jwt_secret",
     "server.max_payload",
@@ -37,6 +37,8 @@ pub const KEYS: [&str; 28] = [
     "delivery.allow_networks",
     "delivery.https_only",
     "delivery.proxy",
+    "delivery.ca_file",
+    "delivery.client_cert_file",
     "delivery.default_signature",
     "inbound.spool",
     "console.enabled",

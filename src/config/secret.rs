@@ -119,12 +119,16 @@ pub fn resolve(written: &str, environment: &BTreeMap<String, String>) -> Result<
     Ok(secret)
 }
 
-fn read_file(path: &Path) -> Result<String, Fault> {
+/// The text of a file that holds a secret, without the end of its last line.
+///
+/// # Errors
+/// It cannot be read, everyone else can read it too, or it is larger than 64 KiB.
+pub fn read_file(path: &Path) -> Result<String, Fault> {
     let name = path.display();
     let unreadable = |error: std::io::Error| {
         Fault::new(
             format!("the file {name} cannot be read ({error})"),
-            "name a file this process may read after file:",
+            "name a file that this process may read",
         )
     };
     let file = std::fs::File::open(path).map_err(unreadable)?;

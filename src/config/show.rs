@@ -84,6 +84,8 @@ fn shown(config: &Config, key: &str) -> Option<String> {
         "delivery.allow_networks" => list(delivery.allow_networks.iter()),
         "delivery.https_only" => delivery.https_only.to_string(),
         "delivery.proxy" => delivery.proxy.as_ref()?.shown().to_owned(),
+        "delivery.ca_file" => quoted(delivery.ca_file.as_ref()?.display()),
+        "delivery.client_cert_file" => quoted(delivery.client_cert_file.as_ref()?.display()),
         "delivery.default_signature" => quoted(delivery.default_signature.word()),
         "inbound.spool" => quoted(inbound.spool.as_ref()?.display()),
         "console.enabled" => console.enabled.to_string(),

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use crate::api::ApiSettings;
 use crate::api::auth::Secret;
 use crate::api::serve::ServeLimits;
+use crate::config::secret::read_file;
 use crate::config::{Config, LogFormat, LogLevel, Signature, Sync};
 use crate::delivery::{AddressPolicy, Cidr, Deliverer, DeliveryConfig, Trust};
 use crate::inbound::Confirm;
@@ -111,9 +112,39 @@ pub(super) fn delivery(config: &Config) -> anyhow::Result<DeliveryConfig> {
         policy: policy(config)?,
         https_only: config.delivery.https_only,
         proxy: proxy.map(|p| p.reveal().parse()).transpose().context("delivery.proxy")?,
-        trust: Trust::default(),
+        trust: trust(config)?,
         idle_per_endpoint: usize::try_from(config.delivery.per_endpoint_in_flight)?,
     })
+}
+
+/// Largest file of `delivery.ca_file`, in bytes.
+const CA_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Reads the files of certificates.
+fn trust(config: &Config) -> anyhow::Result<Trust> {
+    let delivery = &config.delivery;
+    let extra_roots = delivery.ca_file.as_deref().map(|path| {
+        read_certificates(path).with_context(|| {
+            format!("delivery.ca_file: the file {} cannot be used", path.display())
+        })
+    });
+    let client_identity = delivery.client_cert_file.as_deref().map(|path| {
+        read_file(path).map(String::into_bytes).map_err(|fault| {
+            anyhow::anyhow!("delivery.client_cert_file: {}; {}", fault.what, fault.way_out)
+        })
+    });
+    Ok(Trust {
+        extra_roots: extra_roots.transpose()?,
+        client_identity: client_identity.transpose()?,
+    })
+}
+
+fn read_certificates(path: &Path) -> anyhow::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut pem = Vec::new();
+    std::fs::File::open(path)?.take(CA_FILE_BYTES + 1).read_to_end(&mut pem)?;
+    anyhow::ensure!(pem.len() as u64 <= CA_FILE_BYTES, "it is larger than 1 MiB");
+    Ok(pem)
 }
 
 pub(super) fn scheduler(config: &Config, deliverer: Arc<Deliverer>) -> Settings {

@@ -32,10 +32,10 @@ pub struct Trust {
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The authorities' file is not PEM, or has no certificate in it.
-    #[error("the file of extra authorities has no usable certificate: {0}")]
+    #[error("delivery.ca_file: the file has no certificate that can be used: {0}")]
     Roots(String),
     /// The client certificate or its key is unusable.
-    #[error("the client certificate cannot be used: {0}")]
+    #[error("delivery.client_cert_file: the certificate or its key cannot be used: {0}")]
     Identity(String),
 }
 
@@ -163,6 +163,9 @@ fn kind_of(error: &RustlsError) -> TlsFailure {
             | AlertDescription::ProtocolVersion
             | AlertDescription::InsufficientSecurity,
         ) => TlsFailure::NoCommonCipher,
+        RustlsError::AlertReceived(AlertDescription::CertificateRequired) => {
+            TlsFailure::ClientCertificate
+        }
         RustlsError::InvalidMessage(InvalidMessage::InvalidContentType) => TlsFailure::NotTls,
         other => TlsFailure::Other(other.to_string()),
     }

@@ -156,6 +156,8 @@ pub enum TlsFailure {
     NoCommonCipher,
     /// The server does not speak TLS on this port.
     NotTls,
+    /// The receiver asks for a certificate of ours and got none.
+    ClientCertificate,
     /// Anything else, with the library's words.
     Other(String),
 }
@@ -295,6 +297,7 @@ impl TlsFailure {
             Self::UnknownAuthority => "tls_unknown_ca",
             Self::NoCommonCipher => "tls_no_common_cipher",
             Self::NotTls => "tls_not_tls",
+            Self::ClientCertificate => "tls_client_certificate",
             Self::Other(_) => "tls",
         }
     }
@@ -308,12 +311,17 @@ impl fmt::Display for TlsFailure {
             Self::NameMismatch => "the certificate is for another name",
             Self::UnknownAuthority => {
                 "the certificate is self-signed or of an unknown authority, \
-                 or the server leaves out an intermediate certificate"
+                 or the server leaves out an intermediate certificate; \
+                 an authority of your own is named in delivery.ca_file"
             }
             Self::NoCommonCipher => {
                 "no TLS version or cipher in common; TLS 1.2 with ECDHE is the least"
             }
             Self::NotTls => "the server does not speak TLS on this port",
+            Self::ClientCertificate => {
+                "the receiver asks for a certificate of ours; \
+                 set delivery.client_cert_file to one that it accepts"
+            }
             Self::Other(detail) => detail,
         })
     }

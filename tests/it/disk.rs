@@ -192,7 +192,7 @@ fn a_full_disk_is_refused_delivered_from_and_recovered() {
 }
 
 /// Endpoints that each message goes to.
-const ENDPOINTS: u32 = 8;
+const ENDPOINTS: u32 = 16;
 /// Bytes of the store when somebody fills the disk: to record all that waits then takes more than
 /// what is set aside.
 const BACKLOG: u64 = 16 << 20;
@@ -209,8 +209,7 @@ fn a_disk_filled_by_somebody_else() {
         ("POSTHASTE_DELIVERY_RETRY_SCHEDULE", "[\"1s\", \"1s\", \"1s\", \"1s\", \"1s\", \"1s\"]"),
     ];
     let house = House::on(&data, &["--allow-network", "127.0.0.0/8"], &env);
-    let slow =
-        Policy { slow_percent: 100, slow_max: Duration::from_millis(100), ..Policy::default() };
+    let slow = Policy { slow_percent: 100, slow_max: Duration::from_secs(2), ..Policy::default() };
     let receiver = Receiver::start(1, slow).unwrap();
     let app = house.app("disk");
     for _ in 0..ENDPOINTS {

@@ -11,6 +11,7 @@
 
 mod api;
 mod binary;
+mod certificates;
 mod cli;
 mod clients;
 mod disk;

@@ -1,0 +1,204 @@
+//! Receivers with certificates: refused ones are told apart in words a person understands, an
+//! authority of one's own is trusted when it is named, and our certificate is shown when asked for.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use serde_json::Value;
+
+use crate::binary::{posthaste, stderr};
+use crate::hostile_tools::{House, until};
+
+const HERE: &str = "127.0.0.1";
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A certificate and its key.
+struct Identity {
+    der: CertificateDer<'static>,
+    pem: String,
+    key: KeyPair,
+}
+
+fn params(name: &str) -> CertificateParams {
+    CertificateParams::new([name.to_owned()]).unwrap()
+}
+
+/// A certificate by an authority; without one it is signed by itself.
+fn identity(by: Option<&Authority>, params: &CertificateParams) -> Identity {
+    let key = KeyPair::generate().unwrap();
+    let certificate = match by {
+        Some(authority) => params.signed_by(&key, authority),
+        None => params.self_signed(&key),
+    };
+    let certificate = certificate.unwrap();
+    Identity { der: certificate.der().clone(), pem: certificate.pem(), key }
+}
+
+/// Starts a receiver that says yes to everything; its URL. With `clients` it wants a certificate of
+/// theirs.
+fn receiver(with: &Identity, clients: Option<&Authority>) -> String {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(authority.der().clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    let key = PrivateKeyDer::try_from(with.key.serialize_der()).unwrap();
+    let config = Arc::new(builder.with_single_cert(vec![with.der.clone()], key).unwrap());
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("https://{HERE}:{}/", listener.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // Whether it was refused is seen at the other end.
+            drop(answer(stream, &config));
+        }
+    });
+    url
+}
+
+fn answer(stream: TcpStream, config: &Arc<ServerConfig>) -> io::Result<()> {
+    let session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+    let mut tls = StreamOwned::new(session, stream);
+    let mut request = Vec::new();
+    while !request.ends_with(br#"{"n":1}"#) {
+        let mut piece = [0; 4096];
+        match tls.read(&mut piece)? {
+            0 => return Ok(()),
+            n => request.extend_from_slice(&piece[..n]),
+        }
+    }
+    tls.write_all(b"HTTP/1.1 204 x\r\nconnection: close\r\n\r\n")?;
+    tls.conn.send_close_notify();
+    tls.flush()
+}
+
+/// Writes a file that nobody else may read.
+fn file(folder: &Path, name: &str, content: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, content).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+/// Sends one message to `url`; the cause its attempt failed for, by code and in words. Both empty
+/// when it was delivered.
+fn send(house: &House, url: &str) -> (String, String) {
+    let app = house.app("certificates");
+    let endpoint = house.endpoint(&app, url);
+    house.send(&app);
+    let attempt = until("an attempt", Duration::from_secs(20), || {
+        house.attempts(&app, &endpoint).first().cloned()
+    });
+    let text = |key: &str| attempt[key].as_str().unwrap_or_default().to_owned();
+    if attempt["status"] == Value::from(0) {
+        assert_eq!(text("failureCode"), "");
+        return (String::new(), String::new());
+    }
+    (text("failureCode"), text("response"))
+}
+
+#[track_caller]
+fn check(house: &House, what: &str, url: &str, code: &str, words: &str) {
+    let (found, cause) = send(house, url);
+    assert!(found == code && cause.contains(words), "{what}: {found} {cause:?}");
+}
+
+const RETRIES: (&str, &str) = ("POSTHASTE_DELIVERY_RETRY_SCHEDULE", "[]");
+const CA_FILE: &str = "POSTHASTE_DELIVERY_CA_FILE";
+const CLIENT_CERT_FILE: &str = "POSTHASTE_DELIVERY_CLIENT_CERT_FILE";
+
+#[test]
+fn certificates_are_refused_for_a_reason_and_trusted_when_their_authority_is_named() {
+    let ours = authority();
+    let good = receiver(&identity(Some(&ours), &params(HERE)), None);
+    let mut old = params(HERE);
+    old.not_before = date_time_ymd(2020, 1, 1);
+    old.not_after = date_time_ymd(2021, 1, 1);
+    let expired = receiver(&identity(Some(&ours), &old), None);
+    let misnamed = receiver(&identity(Some(&ours), &params("other.example")), None);
+    let self_signed = receiver(&identity(None, &params(HERE)), None);
+    let stranger = receiver(&identity(Some(&authority()), &params(HERE)), None);
+
+    let house = House::start(&[RETRIES]);
+    check(&house, "without the authority", &good, "tls_unknown_ca", "delivery.ca_file");
+    check(&house, "self-signed", &self_signed, "tls_unknown_ca", "self-signed");
+    house.stop();
+
+    let folder = tempfile::tempdir().unwrap();
+    let ca = file(folder.path(), "ca.pem", &ours.pem());
+    let house = House::start(&[RETRIES, (CA_FILE, ca.to_str().unwrap())]);
+    check(&house, "with the authority", &good, "", "");
+    check(&house, "expired", &expired, "tls_cert_expired", "has expired");
+    check(&house, "wrong name", &misnamed, "tls_name_mismatch", "another name");
+    check(&house, "self-signed", &self_signed, "tls_unknown_ca", "self-signed");
+    check(&house, "another authority", &stranger, "tls_unknown_ca", "unknown authority");
+    house.stop();
+}
+
+#[test]
+fn our_certificate_is_shown_to_who_asks_for_it() {
+    let ours = authority();
+    let clients = authority();
+    let asks = receiver(&identity(Some(&ours), &params(HERE)), Some(&clients));
+    let folder = tempfile::tempdir().unwrap();
+    let ca = file(folder.path(), "ca.pem", &ours.pem());
+    let ca = (CA_FILE, ca.to_str().unwrap());
+
+    let house = House::start(&[RETRIES, ca]);
+    check(&house, "none", &asks, "tls_client_certificate", "delivery.client_cert_file");
+    house.stop();
+
+    let client = identity(Some(&clients), &params("posthaste"));
+    let pem = format!("{}{}", client.pem, client.key.serialize_pem());
+    let client = file(folder.path(), "client.pem", &pem);
+    let house = House::start(&[RETRIES, ca, (CLIENT_CERT_FILE, client.to_str().unwrap())]);
+    check(&house, "ours", &asks, "", "");
+    house.stop();
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |key: &str, path: &Path, words: &[&str]| {
+        let mut command = posthaste(&["serve", "--listen", "127.0.0.1:0", "--data"]);
+        command.arg(folder.path().join("data")).env(key, path);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{key}: {}", stderr(&output));
+        for word in words {
+            assert!(stderr(&output).contains(word), "{word} is not in: {}", stderr(&output));
+        }
+    };
+    let missing = folder.path().join("missing.pem");
+    let junk = file(folder.path(), "junk.pem", "no certificate");
+    let certificate = identity(None, &params(HERE));
+    let lonely = file(folder.path(), "lonely.pem", &certificate.pem);
+    let open = file(folder.path(), "open.pem", &certificate.pem);
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
+    refused(CA_FILE, &missing, &["delivery.ca_file", "missing.pem", "No such file"]);
+    refused(CA_FILE, &junk, &["delivery.ca_file", "no certificate"]);
+    refused(CLIENT_CERT_FILE, &missing, &["delivery.client_cert_file", "missing.pem"]);
+    refused(CLIENT_CERT_FILE, &open, &["delivery.client_cert_file", "chmod o-rwx"]);
+    refused(CLIENT_CERT_FILE, &lonely, &["delivery.client_cert_file", "key"]);
+}
