@@ -42,6 +42,8 @@ const GROWTH: u64 = 8;
 const LEAST_PIECE: u64 = 64 * 1024;
 /// A file that lost more blocks than this was cut off, and with that what was set aside.
 const CUT_OFF: u64 = 256 * 1024;
+/// Bytes of credit a message takes beside its payload.
+const MESSAGE_PRICE: i64 = 64;
 /// The disk is looked at anew after so many bytes of rows.
 const LOOK_EVERY: u64 = 256 * 1024;
 
@@ -146,7 +148,6 @@ impl Space {
     pub(super) fn wrote(&self, bytes: usize, trees: &Trees) {
         let bytes = bytes as u64;
         let written = self.written.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.credit.fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
         if written >= LOOK_EVERY {
             self.look(trees);
         }
@@ -168,9 +169,16 @@ impl Space {
     /// Whether something new of so many bytes may be accepted.
     pub fn check_for(&self, bytes: usize) -> Result<()> {
         let Some(over) = self.over_limit(bytes as u64) else { return Ok(()) };
-        let credit = self.credit.load(Ordering::Relaxed);
-        let covered = credit > i64::try_from(bytes).unwrap_or(i64::MAX);
-        if covered && self.is_backed.load(Ordering::Relaxed) { Ok(()) } else { Err(over) }
+        // Less than what is removed with it one day: else the credit would dwindle, and a store from
+        // which everything has gone would take nothing more. What is too much is cut by `freed`.
+        let price = i64::try_from(bytes).unwrap_or(i64::MAX).saturating_add(MESSAGE_PRICE);
+        let covered = self.credit.load(Ordering::Relaxed) >= price;
+        if covered && self.is_backed.load(Ordering::Relaxed) {
+            self.credit.fetch_sub(price, Ordering::Relaxed);
+            Ok(())
+        } else {
+            Err(over)
+        }
     }
 
     /// Whether attempts can be recorded: if not, none may be made.
