@@ -134,6 +134,7 @@ impl Committer {
             (self.answers)(written.answers);
         }
         if !written.events.is_empty() {
+            self.shared.counters.accepted.add(written.events.accepted.len());
             (self.events)(written.events);
         }
     }
@@ -154,6 +155,7 @@ pub(super) fn write_group(shared: &Shared, jobs: &mut VecDeque<Job>) -> Result<W
         let Some(job) = jobs.pop_front() else { break };
         urgent += usize::from(!job.lazy);
         if room.is_none() {
+            shared.counters.refused_for_room.add(usize::from(!job.lazy));
             answers.push((job.work)(Err(shared.space.full())));
             continue;
         }
