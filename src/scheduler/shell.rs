@@ -84,13 +84,11 @@ impl Board {
     /// `true` when it was not paused and is now.
     fn set_pause(&self, id: EndpointId, pause: Option<Pause>) -> bool {
         let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
-        match pause {
-            Some(pause) => paused.insert(id, pause).is_none(),
-            None => {
-                paused.remove(&id);
-                false
-            }
-        }
+        let Some(pause) = pause else {
+            paused.remove(&id);
+            return false;
+        };
+        paused.insert(id, pause).is_none()
     }
 
     fn change(&self, change: impl FnOnce(&mut Counts)) {
