@@ -227,7 +227,7 @@ pub(super) async fn lease(
     let key = lease_key(&tenant, sink, consumer)?;
     let cursor = match api.store.cursor(&key)? {
         Some(cursor) => cursor,
-        None => Cursor::at(starting_position(api, &query)?),
+        None => Cursor::at(starting_position(api, &tenant, &query)?),
     };
     let now = api.store.now();
     if !cursor.leased.is_empty() && cursor.leased_until > now {
@@ -268,10 +268,17 @@ fn lease_key(tenant: &Tenant, sink: &str, consumer: &str) -> Result<ConsumerKey,
     Ok(ConsumerKey { sink: format!("{}\u{1}lease", key.sink), ..key })
 }
 
-fn starting_position(api: &Api, query: &Query) -> Result<MessageId, ApiError> {
+/// After which message a consumer begins. An id holds its moment to 4 ms: what comes last is asked
+/// for, not what time it is.
+fn starting_position(api: &Api, tenant: &Tenant, query: &Query) -> Result<MessageId, ApiError> {
     match query.get("starting_position") {
         None | Some("earliest") => Ok(Cursor::start().position),
-        Some("latest") => Ok(MessageId(first_at(api.store.now()))),
+        Some("latest") => {
+            let newest = Range { after: None, before: None, descending: true, limit: 1 };
+            let page = api.store.page_of_messages(tenant.app.id, &newest, false, |_| true)?;
+            let last = page.rows.first().map(|(message, _)| message.id);
+            Ok(last.unwrap_or(MessageId(first_at(api.store.now()))))
+        }
         Some(other) => Err(bad("starting_position", other, "must be `earliest` or `latest`")),
     }
 }

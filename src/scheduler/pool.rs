@@ -16,6 +16,9 @@ pub const IDLE: Duration = Duration::from_secs(30);
 /// Threads that are enough for the quick jobs of one key, as long as few wait.
 const ENOUGH: usize = 3;
 
+/// Jobs of such a key that may wait for each of its threads.
+const AHEAD: usize = 5;
+
 /// Bytes of stack of each thread. One attempt needs little; 512 of them would need 1 GiB of
 /// address space at the default.
 const STACK: usize = 256 * 1024;
@@ -88,7 +91,7 @@ impl<K: Hash + Eq + Copy + Send + 'static, J: Send + 'static> Pool<K, J> {
 
     /// Hands a job to an idle thread or to a new one. When `most` threads work for `key` already,
     /// it waits for the first of them to be done, which then goes on with it without having slept.
-    /// So it does, for a few jobs, when [`ENOUGH`] threads work for a key whose jobs are `quick`:
+    /// So it does, [`AHEAD`] jobs for each thread, when [`ENOUGH`] threads work for a key whose jobs are `quick`:
     /// waking another thread would take longer than waiting for one of them.
     ///
     /// Errors: the system gave no thread; the job comes back.
@@ -96,7 +99,7 @@ impl<K: Hash + Eq + Copy + Send + 'static, J: Send + 'static> Pool<K, J> {
         let mut state = lock(&self.inner.state);
         let active = state.active.get(&key).copied().unwrap_or(0);
         let ahead = state.ahead.get(&key).map_or(0, VecDeque::len);
-        if active >= most || (quick && active >= ENOUGH && ahead < 2 * active) {
+        if active >= most || (quick && active >= ENOUGH && ahead < AHEAD * active) {
             state.ahead.entry(key).or_default().push_back(job);
             return Ok(());
         }
@@ -269,6 +272,24 @@ mod tests {
         let names: Vec<_> = (0..2).map(|_| seen.recv_timeout(LIMIT).unwrap()).collect();
         let name = Some("deliver-000".to_owned());
         assert_eq!(names, [(1, name.clone()), (2, name)]);
+        pool.close();
+    }
+
+    #[test]
+    fn quick_jobs_wait_for_few_threads_up_to_a_limit() {
+        let pool = Pool::new(|gate: mpsc::Receiver<()>| gate.recv().unwrap_or_default());
+        let start = |quick| {
+            let (open, gate) = mpsc::channel();
+            assert!(pool.run(1, 100, quick, gate).is_ok());
+            open
+        };
+        let mut gates: Vec<_> = (0..ENOUGH + AHEAD * ENOUGH).map(|_| start(true)).collect();
+        assert_eq!(pool.threads(), ENOUGH);
+        gates.push(start(true));
+        assert_eq!(pool.threads(), ENOUGH + 1, "too many would wait");
+        gates.push(start(false));
+        assert_eq!(pool.threads(), ENOUGH + 2, "what is not quick never waits");
+        drop(gates);
         pool.close();
     }
 }

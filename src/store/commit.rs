@@ -7,8 +7,8 @@
 //! reads cannot change under it: uniqueness, idempotency keys and preconditions need no lock.
 //!
 //! While much is to be done a second thread makes a group last and answers, and the next one is
-//! gathered meanwhile ([`super::pipeline`]). The next one is written only when the one before it
-//! lasts: what sled writes later could hold up the flush of what was before.
+//! staged meanwhile ([`super::pipeline`]). It is written only when sled has written out the one
+//! before it: sled's flush waits for whatever transaction has begun.
 //!
 //! An error of the disk here stops the process: what is on disk is no longer known, and going on
 //! would break the promise.
@@ -113,19 +113,30 @@ impl Committer {
     /// Writes a group of `jobs`, makes it last, answers, tells. Returns only when all of that is
     /// done; what did not fit is left.
     pub(super) fn run_group(&mut self, jobs: &mut VecDeque<Job>) -> Result<()> {
-        let written = write_group(&self.shared, jobs)?;
-        self.flush(&written)?;
+        let shared = Arc::clone(&self.shared);
+        let mut group = OpenGroup::new(&shared, shared.space.room_for_group());
+        while !group.is_full()
+            && let Some(job) = jobs.pop_front()
+        {
+            group.stage(job);
+        }
+        let written = group.write(&shared)?;
+        self.flush(&written, || ())?;
         self.tell(written);
         Ok(())
     }
 
-    /// Makes what was written last.
-    pub(super) fn flush(&self, written: &Written) -> Result<()> {
-        if written.row_bytes > 0 {
-            self.shared.trees.flush()?;
-            self.shared.space.wrote(written.row_bytes, &self.shared.trees);
+    /// Makes what was written last. `is_out` is called when the next group may be written, which
+    /// is a little earlier: sled has written all of this one, and only the disk has not said so.
+    pub(super) fn flush(&self, written: &Written, is_out: impl FnOnce()) -> Result<()> {
+        if written.row_bytes == 0 {
+            is_out();
+            return Ok(());
         }
-        Ok(())
+        self.shared.trees.flush_log()?;
+        self.shared.space.wrote(written.row_bytes, &self.shared.trees);
+        is_out();
+        self.shared.trees.sync()
     }
 
     /// Answers, and tells what was done.
@@ -140,43 +151,68 @@ impl Committer {
     }
 }
 
-/// Stages as much of `jobs` as fits into a group, and writes it; what did not fit is left. Without
-/// room on the disk nothing is written, and as many jobs are told.
-pub(super) fn write_group(shared: &Shared, jobs: &mut VecDeque<Job>) -> Result<Written> {
-    let mut group = Group::new(shared);
-    let mut answers = Vec::with_capacity(jobs.len().min(GROUP_JOBS));
-    let mut urgent = 0;
-    let room = shared.space.room_for_group();
-    while group.bytes() < room.unwrap_or(GROUP_BYTES)
-        && group.rows() < GROUP_ROWS
-        && answers.len() < GROUP_JOBS
-        && urgent < GROUP_URGENT
-    {
-        let Some(job) = jobs.pop_front() else { break };
-        urgent += usize::from(!job.lazy);
-        if room.is_none() {
+/// A group that takes work in. Without room on the disk nothing is written, and as many jobs are
+/// told.
+pub(super) struct OpenGroup<'a> {
+    group: Group<'a>,
+    answers: Vec<Answer>,
+    /// Bytes of rows it may have; `None`: nothing may be written.
+    room: Option<usize>,
+    /// How many pieces of work somebody waits for.
+    urgent: usize,
+}
+
+impl<'a> OpenGroup<'a> {
+    /// A group for which there is [`Space::room_for_group`](super::space::Space::room_for_group).
+    pub(super) fn new(shared: &'a Shared, room: Option<usize>) -> Self {
+        let answers = Vec::with_capacity(GROUP_URGENT);
+        Self { group: Group::new(shared), answers, room, urgent: 0 }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.group.bytes() >= self.room.unwrap_or(GROUP_BYTES)
+            || self.group.rows() >= GROUP_ROWS
+            || self.answers.len() >= GROUP_JOBS
+            || self.urgent >= GROUP_URGENT
+    }
+
+    /// Whether somebody waits for it.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.urgent > 0
+    }
+
+    /// Does a piece of work: its rows are staged.
+    pub(super) fn stage(&mut self, job: Job) {
+        self.urgent += usize::from(!job.lazy);
+        let Some(_) = self.room else {
+            let shared = self.group.store();
             shared.counters.refused_for_room.add(usize::from(!job.lazy));
-            answers.push((job.work)(Err(shared.space.full())));
-            continue;
-        }
-        let mut writer = Writer::new(&mut group);
+            let full = shared.space.full();
+            return self.answers.push((job.work)(Err(full)));
+        };
+        let mut writer = Writer::new(&mut self.group);
         let answer = (job.work)(Ok(&mut writer));
         writer.finish();
-        answers.push(answer);
+        self.answers.push(answer);
     }
-    let (rows, events) = group.into_parts();
-    if rows.is_empty() {
-        return Ok(Written { answers, events, row_bytes: 0 });
+
+    /// Writes what was staged. It does not last yet.
+    pub(super) fn write(self, shared: &Shared) -> Result<Written> {
+        let answers = self.answers;
+        let (rows, events) = self.group.into_parts();
+        if rows.is_empty() {
+            return Ok(Written { answers, events, row_bytes: 0 });
+        }
+        let row_bytes = rows.bytes();
+        rows.apply(&shared.trees)?;
+        #[cfg(test)]
+        super::planted::before_flush();
+        #[cfg(test)]
+        if super::planted::is(super::planted::Bug::AnswerBeforeFlush) {
+            return Ok(Written { answers, events, row_bytes: 0 });
+        }
+        Ok(Written { answers, events, row_bytes })
     }
-    let row_bytes = rows.bytes();
-    rows.apply(&shared.trees)?;
-    #[cfg(test)]
-    super::planted::before_flush();
-    #[cfg(test)]
-    if super::planted::is(super::planted::Bug::AnswerBeforeFlush) {
-        return Ok(Written { answers, events, row_bytes: 0 });
-    }
-    Ok(Written { answers, events, row_bytes })
 }
 
 /// Where work is handed in: to the commit thread, or straight to a [`Committer`] in the simulator.

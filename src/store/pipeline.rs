@@ -1,6 +1,6 @@
-//! Two threads for one line of groups: `commit` gathers and writes, `sync` makes last and answers.
+//! Two threads for one line of groups: `commit` stages and writes, `sync` makes last and answers.
 //!
-//! While a group is made to last the next one gathers, and is as large as the disk is slow. A
+//! While a group is made to last the next one is staged, and is as large as the disk is slow. A
 //! small group is made to last on the spot: the way to the other thread would only cost time.
 //! [`super::commit`] says what a group is; here is only who does what when.
 
@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::Shared;
-use super::commit::{Committer, GROUP_JOBS, GROUP_URGENT, Job, LAZY_WAIT, Written, write_group};
+use super::commit::{Committer, GROUP_BYTES, Job, LAZY_WAIT, OpenGroup, Written};
 use super::error::{Error, Result};
 use super::spine;
 
@@ -22,9 +22,9 @@ const SMALL_GROUP: usize = 8;
 pub(super) enum Input {
     /// Something to write.
     Job(Job),
-    /// The group that was handed on lasts; it can have the next one.
-    Lasts,
-    /// Nothing more comes but [`Input::Lasts`].
+    /// The group that was handed on is out of sled's hands: the next one may be written.
+    Out,
+    /// Nothing more comes but [`Input::Out`].
     Close,
 }
 
@@ -35,10 +35,8 @@ pub(super) struct Commit {
     /// Writes somebody waits for and that are not begun.
     waiting: Arc<AtomicUsize>,
     sync: SyncThread,
-    /// What waits to be written.
+    /// What did not fit into the group that is staged.
     jobs: VecDeque<Job>,
-    /// How many of it somebody waits for.
-    urgent: usize,
     /// A group is being made to last.
     is_syncing: bool,
     is_closing: bool,
@@ -59,8 +57,7 @@ impl Commit {
             inputs,
             waiting,
             sync,
-            jobs: VecDeque::with_capacity(GROUP_URGENT),
-            urgent: 0,
+            jobs: VecDeque::new(),
             is_syncing: false,
             is_closing: false,
         };
@@ -69,48 +66,69 @@ impl Commit {
 
     /// Works off what comes in until it is told to close.
     fn run(mut self) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
         loop {
-            self.gather();
-            if self.jobs.is_empty() {
+            let Some(mut group) = self.open(&shared) else {
                 // It was told to close, and nothing is on its way any more.
                 return self.sync.stop();
-            }
-            let begun = self.urgent.min(GROUP_URGENT);
-            self.waiting.fetch_sub(begun, Ordering::Relaxed);
-            let written = write_group(&self.shared, &mut self.jobs)?;
-            let left = self.jobs.iter().filter(|job| !job.is_lazy()).count();
-            // The group was full of something else first: these still wait.
-            self.waiting.fetch_add(begun + left - self.urgent, Ordering::Relaxed);
-            self.urgent = left;
-            self.is_syncing = self.sync.take(written)?;
+            };
+            self.gather(&mut group);
+            self.is_syncing = self.sync.take(group.write(&shared)?)?;
         }
     }
 
-    /// Waits until there is something to write and it may be written, or until it is over.
-    fn gather(&mut self) {
-        let mut deadline = None;
-        while let Some(input) = self.next(&mut deadline) {
-            match input {
-                Input::Job(job) => {
-                    self.urgent += usize::from(!job.is_lazy());
-                    self.jobs.push_back(job);
+    /// Waits for the first piece of work, and opens a group for it; `None` when it is over. While
+    /// the disk is short of room a group is opened only when it is known what the one before it
+    /// took; as long as it is not, there is room for both.
+    fn open<'a>(&mut self, shared: &'a Shared) -> Option<OpenGroup<'a>> {
+        loop {
+            if !self.jobs.is_empty() {
+                let room = shared.space.room_for_group();
+                if !self.is_syncing || room == Some(GROUP_BYTES) {
+                    return Some(OpenGroup::new(shared, room));
                 }
-                Input::Lasts => self.is_syncing = false,
-                Input::Close => self.is_closing = true,
+            } else if self.is_closing && !self.is_syncing {
+                return None;
             }
+            let input = self.inputs.recv().ok()?;
+            self.take(input);
+        }
+    }
+
+    /// Stages what comes until it may be written.
+    fn gather(&mut self, group: &mut OpenGroup<'_>) {
+        let mut deadline = None;
+        loop {
+            while !group.is_full()
+                && let Some(job) = self.jobs.pop_front()
+            {
+                self.waiting.fetch_sub(usize::from(!job.is_lazy()), Ordering::Relaxed);
+                group.stage(job);
+            }
+            match self.next(group, &mut deadline) {
+                Some(input) => self.take(input),
+                None => return,
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Job(job) => self.jobs.push_back(job),
+            Input::Out => self.is_syncing = false,
+            Input::Close => self.is_closing = true,
         }
     }
 
     /// The next thing that comes; `None` when it is time to write. What nobody waits for may wait
     /// for company, [`LAZY_WAIT`] at the most.
-    fn next(&self, deadline: &mut Option<Instant>) -> Option<Input> {
-        let is_full = self.jobs.len() >= GROUP_JOBS || self.urgent >= GROUP_URGENT;
-        if self.is_syncing || (self.jobs.is_empty() && !self.is_closing) {
+    fn next(&self, group: &OpenGroup<'_>, deadline: &mut Option<Instant>) -> Option<Input> {
+        if self.is_syncing {
             // Both ends of the channel are ours: it cannot break.
             self.inputs.recv().ok()
-        } else if is_full {
+        } else if group.is_full() {
             None
-        } else if self.urgent > 0 || self.is_closing {
+        } else if group.is_urgent() || self.is_closing {
             self.inputs.try_recv().ok()
         } else {
             let at = *deadline.get_or_insert_with(|| Instant::now() + LAZY_WAIT);
@@ -127,21 +145,21 @@ struct SyncThread {
 }
 
 impl SyncThread {
-    /// It says [`Input::Lasts`] to `commit` after each group.
+    /// It says [`Input::Out`] to `commit` for each group.
     fn start(committer: Committer, commit: Sender<Input>) -> std::io::Result<Self> {
         let committer = Arc::new(Mutex::new(committer));
         let (groups, taken) = mpsc::sync_channel(1);
         let shared = Arc::clone(&committer);
         let thread = spine::spawn("sync", move || {
             while let Ok(written) = taken.recv() {
-                finish(&shared, written, || drop(commit.send(Input::Lasts)))?;
+                finish(&shared, written, || drop(commit.send(Input::Out)))?;
             }
             Ok::<(), Error>(())
         })?;
         Ok(Self { committer, groups, thread })
     }
 
-    /// Takes a group that is written. Whether it is still to be made to last.
+    /// Takes a group that is written. Whether [`Input::Out`] is still to come.
     fn take(&self, written: Written) -> Result<bool> {
         if written.len() < SMALL_GROUP {
             finish(&self.committer, written, || ())?;
@@ -157,12 +175,11 @@ impl SyncThread {
     }
 }
 
-/// Makes a group last, says so, answers and tells.
-fn finish(committer: &Mutex<Committer>, written: Written, lasts: impl FnOnce()) -> Result<()> {
+/// Makes a group last, answers and tells.
+fn finish(committer: &Mutex<Committer>, written: Written, is_out: impl FnOnce()) -> Result<()> {
     // Poisoned only by a panic, and that stops the process.
     let mut committer = committer.lock().map_err(|_| Error::Closing)?;
-    committer.flush(&written)?;
-    lasts();
+    committer.flush(&written, is_out)?;
     committer.tell(written);
     Ok(())
 }

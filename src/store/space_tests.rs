@@ -12,10 +12,9 @@ fn a_group_is_a_part_of_what_is_left_and_none_at_the_floor() {
     }
     check(8 * MIB, Some(GROUP_BYTES));
     check(6 * MIB, Some(GROUP_BYTES));
-    // All that may be written, with all that sled makes of it, is there.
-    check(6 * MIB - 1, Some(GROUP_BYTES));
-    check(4 * MIB, Some(384 * 1024));
-    check(FLOOR + 8, Some(1));
+    check(6 * MIB - 1, Some(436_906));
+    check(4 * MIB, Some(256 * 1024));
+    check(FLOOR + 12, Some(1));
     check(FLOOR, Some(1));
     check(FLOOR - 1, None);
     check(0, None);
@@ -23,7 +22,7 @@ fn a_group_is_a_part_of_what_is_left_and_none_at_the_floor() {
 
 #[test]
 fn the_reserve_takes_the_largest_group() {
-    assert!(enough(LEAST_RESERVE) >= FLOOR + 4 * (GROUP_BYTES as u64 + 256 * 1024));
+    assert!(enough(LEAST_RESERVE) >= FLOOR + 2 * 4 * (GROUP_BYTES as u64 + 256 * 1024));
 }
 
 fn reserve(path: &Path, wanted: u64) -> Reserve {

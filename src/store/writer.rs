@@ -78,13 +78,16 @@ pub(super) struct Group<'a> {
     shared: &'a Shared,
     rows: Rows,
     events: Events,
-    now: Timestamp,
 }
 
 impl<'a> Group<'a> {
     pub(super) fn new(shared: &'a Shared) -> Self {
-        let now = shared.clock.now();
-        Self { shared, rows: Rows::default(), events: Events::default(), now }
+        Self { shared, rows: Rows::default(), events: Events::default() }
+    }
+
+    /// What it is written to.
+    pub(super) fn store(&self) -> &'a Shared {
+        self.shared
     }
 
     /// Rows staged so far.
@@ -107,6 +110,7 @@ pub struct Writer<'g> {
     group: GroupRef<'g>,
     staged: Vec<(Tree, IVec, Option<IVec>)>,
     events: Events,
+    now: Timestamp,
 }
 
 /// The lifetime of the group's own borrow is of no interest to whoever writes a verb.
@@ -115,7 +119,6 @@ type GroupRef<'g> = &'g mut dyn GroupAccess;
 /// What a writer needs of its group.
 trait GroupAccess {
     fn shared(&self) -> &Shared;
-    fn now(&self) -> Timestamp;
     fn rows(&self) -> &Rows;
     fn take(&mut self, staged: Vec<(Tree, IVec, Option<IVec>)>, events: Events);
 }
@@ -123,10 +126,6 @@ trait GroupAccess {
 impl GroupAccess for Group<'_> {
     fn shared(&self) -> &Shared {
         self.shared
-    }
-
-    fn now(&self) -> Timestamp {
-        self.now
     }
 
     fn rows(&self) -> &Rows {
@@ -143,12 +142,13 @@ impl GroupAccess for Group<'_> {
 
 impl<'g> Writer<'g> {
     pub(super) fn new(group: &'g mut Group<'_>) -> Self {
-        Self { group, staged: Vec::with_capacity(8), events: Events::default() }
+        let now = group.shared.clock.now();
+        Self { group, staged: Vec::with_capacity(8), events: Events::default(), now }
     }
 
-    /// The moment this group is written at.
+    /// The moment this work is done at.
     pub fn now(&self) -> Timestamp {
-        self.group.now()
+        self.now
     }
 
     pub(super) fn shared(&self) -> &Shared {

@@ -212,3 +212,17 @@ fn groups_of_all_sizes_tell_in_order() {
     assert!(told.is_sorted());
     assert_eq!(*told, answered);
 }
+
+#[test]
+fn work_is_done_at_the_time_it_comes_however_long_nothing_came() {
+    let folder = temporary();
+    let clock = Arc::new(HandClock(AtomicU64::new(START.0)));
+    let options = Options { threaded: true, ..options(folder.path().join("store"), &clock) };
+    let store = Store::open(options, Box::new(|_| ())).unwrap();
+    for later in [0, 5_000, 60_000] {
+        clock.0.store(START.0 + later, Ordering::Relaxed);
+        let now = store.write_and_wait(|writer| Ok(writer.now())).unwrap();
+        assert_eq!(now, Timestamp(START.0 + later));
+    }
+    store.close().unwrap();
+}
