@@ -30,6 +30,9 @@ pub(super) async fn answer(
         tracing::error!(cause, "an inbound request failed");
         Answer::later(500, "internal_error", "something went wrong here", 30)
     });
+    let counters = api.store.counters();
+    let is_accepted = (200..300).contains(&answer.status);
+    if is_accepted { &counters.inbound_accepted } else { &counters.inbound_refused }.add(1);
     response(answer)
 }
 

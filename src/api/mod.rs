@@ -28,6 +28,7 @@ mod ingest;
 mod intake;
 mod matching;
 pub mod message;
+mod metrics;
 mod operational;
 mod operations;
 mod paging;
@@ -158,7 +159,8 @@ impl Api {
 
     /// Refuses what would make the store grow while there is no room.
     pub(crate) fn space_for_writes(&self) -> Result<(), ApiError> {
-        Ok(self.store.space().check()?)
+        let room = self.store.space().check();
+        Ok(room.inspect_err(|_| self.store.counters().refused_for_room.add(1))?)
     }
 
     /// A new signing key of the kind the operator chose.

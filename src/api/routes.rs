@@ -13,8 +13,8 @@ use super::reply::Reply;
 use super::request::Request;
 use super::{
     Api, application, attempt, broadcast, declared, docs, endpoint, environment, event_openapi,
-    event_type, expunge, health, ingest, matching, message, operational, poller, portal, replay,
-    schedule, search, session, task, usage,
+    event_type, expunge, health, ingest, matching, message, metrics, operational, poller, portal,
+    replay, schedule, search, session, task, usage,
 };
 
 /// What an operation gives.
@@ -262,11 +262,12 @@ group! {
 }
 
 group! {
-    /// Pages for people.
-    for_people, FOR_PEOPLE, "", |_api, _request| {
+    /// Pages for people, and figures for those who watch.
+    for_people, FOR_PEOPLE, "", |api, request| {
         "GET" [""] => Ok(Reply::redirect("/docs")),
         "GET" ["docs"] => Ok(docs::page()),
         "GET" ["portal"] => Ok(portal::page()),
+        "GET" ["metrics"] => metrics::get(api, request),
     }
 }
 

@@ -76,12 +76,19 @@ impl Board {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set_pause(&self, id: EndpointId, pause: Option<Pause>) {
+    /// How many endpoints are paused.
+    pub fn paused(&self) -> usize {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// `true` when it was not paused and is now.
+    fn set_pause(&self, id: EndpointId, pause: Option<Pause>) -> bool {
         let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
-        match pause {
-            Some(pause) => paused.insert(id, pause),
-            None => paused.remove(&id),
+        let Some(pause) = pause else {
+            paused.remove(&id);
+            return false;
         };
+        paused.insert(id, pause).is_none()
     }
 
     fn change(&self, change: impl FnOnce(&mut Counts)) {
@@ -317,7 +324,9 @@ impl Shell {
                 } else {
                     tracing::info!(endpoint = %id, "endpoint resumed");
                 }
-                self.board.set_pause(id, pause);
+                if self.board.set_pause(id, pause) {
+                    self.store.counters().paused.add(1);
+                }
             }
             Command::Offline(offline) => {
                 tracing::warn!(offline, "the daemon's own network");

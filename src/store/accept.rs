@@ -72,7 +72,9 @@ impl Writer<'_> {
         new: NewMessage,
         headers: Vec<(String, String)>,
     ) -> Result<Arc<Message>> {
-        self.shared().space.check_for(new.payload.len())?;
+        let shared = self.shared();
+        let room = shared.space.check_for(new.payload.len());
+        room.inspect_err(|_| shared.counters.refused_for_room.add(1))?;
         if let Some(event_id) = &new.event_id {
             self.take_event_id(app, event_id)?;
         }

@@ -67,6 +67,7 @@ impl Writer<'_> {
             self.note_health(result)?;
             return Ok(None);
         }
+        self.shared().counters.attempted(result.verdict);
         let attempt = self.put_attempt(result);
         let mut next = found.map(|row| row.not_before);
         if still_queued {
@@ -309,6 +310,7 @@ impl Writer<'_> {
             return Ok(());
         };
         tracing::warn!(endpoint = %id, ?reason, "endpoint disabled");
+        self.shared().counters.disabled.add(1);
         let disabled = Endpoint { disabled: Some(reason), ..Endpoint::clone(&endpoint) };
         let disabled = self.write_endpoint(disabled)?;
         self.tell_of_endpoint(Happened::Disabled, &disabled, since.or(Some(self.now())))

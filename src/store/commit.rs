@@ -145,6 +145,7 @@ impl Committer {
             (self.answers)(written.answers);
         }
         if !written.events.is_empty() {
+            self.shared.counters.accepted.add(written.events.accepted.len());
             (self.events)(written.events);
         }
     }
@@ -184,7 +185,9 @@ impl<'a> OpenGroup<'a> {
     pub(super) fn stage(&mut self, job: Job) {
         self.urgent += usize::from(!job.lazy);
         let Some(_) = self.room else {
-            let full = self.group.store().space.full();
+            let shared = self.group.store();
+            shared.counters.refused_for_room.add(usize::from(!job.lazy));
+            let full = shared.space.full();
             return self.answers.push((job.work)(Err(full)));
         };
         let mut writer = Writer::new(&mut self.group);

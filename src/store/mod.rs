@@ -12,6 +12,7 @@ pub mod attempts;
 pub mod check;
 mod codec;
 pub mod commit;
+pub mod counters;
 pub mod counts;
 pub mod cursors;
 pub mod directory;
@@ -138,6 +139,7 @@ pub(crate) struct Shared {
     space: space::Space,
     sealer: seal::Sealer,
     bell: tasks::Bell,
+    counters: counters::Counters,
 }
 
 impl Shared {
@@ -179,6 +181,7 @@ impl Store {
             last_in_queue: Mutex::default(),
             retention: options.retention,
             bell: tasks::Bell::default(),
+            counters: counters::Counters::default(),
         });
         tenants::load(&shared)?;
         sources::load(&shared)?;
@@ -268,6 +271,11 @@ impl Store {
     /// Whether there is room to accept more, and how much.
     pub fn space(&self) -> &space::Space {
         &self.shared.space
+    }
+
+    /// What has happened since it was opened.
+    pub fn counters(&self) -> &counters::Counters {
+        &self.shared.counters
     }
 
     /// Looks at the disk anew.

@@ -35,9 +35,10 @@ const MOST_RESERVE: u64 = 16 * 1024 * 1024;
 /// With fewer bytes set aside nothing is written: sled ends a segment of 512 KiB early, and begins
 /// one, for the smallest of groups.
 const FLOOR: u64 = 1024 * 1024;
-/// While blocks are short, sled's file may grow by so much for a byte of rows: it writes pages anew,
-/// and moves others out of old segments. Up to four were seen.
-const GROWTH: u64 = 8;
+/// While blocks are short, a group has a byte of rows for so many that are left. sled's file grew by up
+/// to four, since it writes pages anew and moves others out of old segments; and a group may be on
+/// its way while the next one is staged.
+const GROWTH: u64 = 12;
 /// Fewest bytes that are set aside at once.
 const LEAST_PIECE: u64 = 64 * 1024;
 /// A file that lost more blocks than this was cut off, and with that what was set aside.

@@ -12,10 +12,9 @@ fn a_group_is_a_part_of_what_is_left_and_none_at_the_floor() {
     }
     check(8 * MIB, Some(GROUP_BYTES));
     check(6 * MIB, Some(GROUP_BYTES));
-    // All that may be written, with all that sled makes of it, is there.
-    check(6 * MIB - 1, Some(GROUP_BYTES));
-    check(4 * MIB, Some(384 * 1024));
-    check(FLOOR + 8, Some(1));
+    check(6 * MIB - 1, Some(436_906));
+    check(4 * MIB, Some(256 * 1024));
+    check(FLOOR + 12, Some(1));
     check(FLOOR, Some(1));
     check(FLOOR - 1, None);
     check(0, None);

@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
-use serde_json::Value;
 
-use crate::binary::{posthaste, stderr};
+use crate::binary::posthaste;
 use crate::hostile_tools::{House, until};
 
 const HERE: &str = "127.0.0.1";
@@ -112,7 +112,7 @@ fn send(house: &House, url: &str) -> (String, String) {
         house.attempts(&app, &endpoint).first().cloned()
     });
     let text = |key: &str| attempt[key].as_str().unwrap_or_default().to_owned();
-    if attempt["status"] == Value::from(0) {
+    if attempt["status"] == 0 {
         assert_eq!(text("failureCode"), "");
         return (String::new(), String::new());
     }
@@ -123,6 +123,16 @@ fn send(house: &House, url: &str) -> (String, String) {
 fn check(house: &House, what: &str, url: &str, code: &str, words: &str) {
     let (found, cause) = send(house, url);
     assert!(found == code && cause.contains(words), "{what}: {found} {cause:?}");
+}
+
+/// A process that does not outlive its test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 const RETRIES: (&str, &str) = ("POSTHASTE_DELIVERY_RETRY_SCHEDULE", "[]");
@@ -184,10 +194,14 @@ fn files_that_cannot_be_used_are_named() {
     let refused = |key: &str, path: &Path, words: &[&str]| {
         let mut command = posthaste(&["serve", "--listen", "127.0.0.1:0", "--data"]);
         command.arg(folder.path().join("data")).env(key, path);
-        let output = command.output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{key}: {}", stderr(&output));
+        let mut child = Ended(command.stderr(Stdio::piped()).spawn().unwrap());
+        until("its end", Duration::from_secs(20), || child.0.try_wait().unwrap());
+        let mut said = String::new();
+        child.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        let code = child.0.wait().unwrap().code();
+        assert_eq!(code, Some(1), "{key}: {said}");
         for word in words {
-            assert!(stderr(&output).contains(word), "{word} is not in: {}", stderr(&output));
+            assert!(said.contains(word), "{word} is not in: {said}");
         }
     };
     let missing = folder.path().join("missing.pem");

@@ -21,6 +21,7 @@ mod hostile_receivers;
 mod hostile_tools;
 mod inbound;
 mod limits;
+mod metrics;
 mod properties;
 mod races;
 mod receivers;
