@@ -2,7 +2,7 @@
 //! outcome into a folder. `disk.rs` says what is durable.
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Change, Node, Op};
@@ -51,8 +51,8 @@ pub fn write_out(files: &Files, root: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(root)?;
     for (path, entry) in files {
         match &entry.bytes {
-            None => std::fs::create_dir(root.join(path))?,
-            // Modes are not part of the model; the secret's file must not be open to others.
+            // Modes are not part of the model; nothing of the daemon's may be open to others.
+            None => std::fs::DirBuilder::new().mode(0o700).create(root.join(path))?,
             Some(bytes) => {
                 let mut private = std::fs::OpenOptions::new();
                 let mut file =
