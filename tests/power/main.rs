@@ -36,10 +36,13 @@ use check::{Fault, Stood};
 use image::{MODES, Plan};
 use record::Recording;
 use support::daemon::say;
-use support::{Chance, RELEASE};
+use support::{Chance, is_release};
 
+/// So many runs of the daemon are recorded.
+fn histories() -> u64 {
+    if is_release() { 4 } else { 2 }
+}
 /// Two histories are worked on at the same time, each with a daemon and a receiver of its own.
-const HISTORIES: u64 = if RELEASE { 4 } else { 2 };
 const AT_ONCE: u64 = 2;
 /// Images of the control; as a rule most of them are broken.
 const CONTROL_IMAGES: u64 = 12;
@@ -62,13 +65,14 @@ fn main() {
 
 fn power() -> Result<(), String> {
     let seed = support::seed();
-    let images = support::number("POSTHASTE_IMAGES", if RELEASE { 200 } else { 60 });
+    let images = support::number("POSTHASTE_IMAGES", if is_release() { 200 } else { 60 });
     in_folder(seed, |folder, shim| {
-        say(&format!("power: {images} images of {HISTORIES} histories, seed {seed}"));
+        let histories = histories();
+        say(&format!("power: {images} images of {histories} histories, seed {seed}"));
         let mut total = Figures::default();
-        for first in (0..HISTORIES).step_by(AT_ONCE as usize) {
-            let share = |number| images / HISTORIES + u64::from(number < images % HISTORIES);
-            let histories = first..HISTORIES.min(first + AT_ONCE);
+        for first in (0..histories).step_by(AT_ONCE as usize) {
+            let share = |number| images / histories + u64::from(number < images % histories);
+            let histories = first..histories.min(first + AT_ONCE);
             std::thread::scope(|scope| {
                 let threads: Vec<_> = histories
                     .map(|number| {

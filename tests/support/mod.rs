@@ -10,8 +10,11 @@ pub mod receiver;
 
 use std::time::{Duration, Instant};
 
-/// Whether this is an optimised build: figures about time are asserted only there.
-pub const RELEASE: bool = !cfg!(debug_assertions);
+/// Whether a release build of the daemon is tested: this is one, or `POSTHASTE_TEST_BIN` names one.
+/// Then the limits of time hold and the counts are whole.
+pub fn is_release() -> bool {
+    !cfg!(debug_assertions) || std::env::var_os("POSTHASTE_TEST_BIN").is_some()
+}
 
 /// A named test; `Err` says what was wrong.
 pub type Test<'a> = (&'a str, &'a dyn Fn() -> Result<(), String>);
