@@ -13,7 +13,6 @@ use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
 use crate::model::application::{Application, Metadata};
-use crate::model::clock::Timestamp;
 use crate::model::id::{AppId, OrgId};
 use crate::model::limits::DESCRIPTION_CHARS;
 use crate::store::idempotency::Answer;
@@ -55,18 +54,7 @@ impl ApplicationIn {
     /// A new application.
     pub(super) fn into_new(self, writer: &Writer<'_>, org: OrgId) -> Application {
         let now = writer.now();
-        let mut app = Application {
-            id: writer.new_application_id(),
-            org,
-            uid: None,
-            name: String::new(),
-            throttle_rate: None,
-            metadata: Metadata::new(),
-            created_at: now,
-            updated_at: now,
-            deleted: false,
-            tokens_valid_from: Timestamp(0),
-        };
+        let mut app = Application::new(writer.new_application_id(), org, now);
         self.apply(&mut app);
         app
     }

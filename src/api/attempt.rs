@@ -152,7 +152,7 @@ fn list_out(
     if with_msg {
         for row in &rows.rows {
             if let Some((message, payload)) = api.store.message(app, row.message)? {
-                messages.insert(row.message, message_out(&message, &payload, true, ""));
+                messages.insert(row.message, message::object(&message, &payload, true, ""));
             }
         }
     }
@@ -171,20 +171,6 @@ fn list_out(
         },
     );
     Ok(Reply::json(200, &out))
-}
-
-/// A message with more fields behind its own; `more` begins with a comma or is empty.
-fn message_out(
-    message: &Message,
-    payload: &Payload,
-    with_content: bool,
-    more: &str,
-) -> Option<Box<RawValue>> {
-    let mut text = String::from("{");
-    message::write_out(&mut text, message, payload, with_content);
-    text.push_str(more);
-    text.push('}');
-    RawValue::from_string(text).ok()
 }
 
 /// `GET /app/{app}/attempt/endpoint/{endpoint}`: newest first.
@@ -317,13 +303,7 @@ pub(super) fn destinations(
     let tenant = Caller::of(api, request)?.tenant(api, app)?;
     let message = message::find(api, tenant.app.id, msg)?.0;
     let page = PageRequest::of(&Query::parse(&request.query)?, false)?;
-    let range = page.range(|text| {
-        tenant
-            .endpoint(text)
-            .map(|e| e.id.0)
-            .or_else(|| text.parse::<EndpointId>().ok().map(|id| id.0))
-            .ok_or(())
-    })?;
+    let range = page.range(|text| endpoint::place(&tenant, text))?;
     let mut rows: BTreeMap<EndpointId, Option<Delivery>> =
         message.endpoints.iter().map(|id| (*id, None)).collect();
     for delivery in api.store.deliveries_of_message(message.id)? {
@@ -388,7 +368,7 @@ pub(super) fn attempted_messages(
             let next = next.map_or_else(|| "null".to_owned(), |next| format!("\"{next}\""));
             let more =
                 format!(",\"status\":{status},\"statusText\":\"{text}\",\"nextAttempt\":{next}");
-            message_out(&message, &payload, with_content, &more)
+            message::object(&message, &payload, with_content, &more)
         },
     );
     Ok(Reply::json(200, &out))

@@ -9,20 +9,20 @@ use super::Api;
 use super::attempt::{next_attempt, status_of};
 use super::caller::Caller;
 use super::edit::check_name;
+use super::endpoint;
 use super::error::ApiError;
 use super::message::{self, check_channels};
-use super::paging::{ListOut, PageRequest, cut};
+use super::paging::{ListOut, PageRequest};
 use super::query::Query;
 use super::reply::Reply;
 use super::request::Request;
 use crate::model::attempt::Attempt;
 use crate::model::delivery::{Delivery, State};
-use crate::model::endpoint::{DisabledReason, Endpoint, SharedEndpoint};
+use crate::model::endpoint::{DisabledReason, Endpoint};
 use crate::model::id::EndpointId;
 use crate::model::limits::{EVENT_TYPE_CHARS, MESSAGE_CHANNELS};
 use crate::model::matching::{Verdict, explain as verdict_of};
 use crate::model::message::Message;
-use crate::store::directory::Tenant;
 use crate::store::pages::Range;
 
 /// Attempts of one message that are looked at.
@@ -119,23 +119,12 @@ fn reason(verdict: Verdict, endpoint: &Endpoint, event_type: &str) -> (&'static 
     }
 }
 
-fn page_of_endpoints(
-    tenant: &Tenant,
-    page: &PageRequest,
-) -> Result<crate::store::pages::Page<SharedEndpoint>, ApiError> {
-    let range = page.range(|text| {
-        let known = tenant.endpoint(text).map(|e| e.id.0);
-        known.or_else(|| text.parse::<EndpointId>().ok().map(|id| id.0)).ok_or(())
-    })?;
-    Ok(cut(page, tenant.endpoints.values().cloned().collect(), |e| e.id.0, &range))
-}
-
 /// `POST /app/{app}/match`: the dry run for a message that is not sent.
 pub(super) fn dry_run(api: &Api, request: &Request, app: &str) -> Result<Reply, ApiError> {
     let tenant = Caller::of(api, request)?.tenant(api, app)?;
     let (event_type, channels) = MatchIn::of(request)?;
     let page = PageRequest::of(&Query::parse(&request.query)?, false)?;
-    let rows = page_of_endpoints(&tenant, &page)?;
+    let rows = endpoint::page_of(&tenant, &page)?;
     let out = page.answer(
         rows,
         |endpoint| endpoint.id.to_string(),
@@ -212,7 +201,7 @@ pub(super) fn explain(
     let tenant = Caller::of(api, request)?.tenant(api, app)?;
     let message = message::find(api, tenant.app.id, msg)?.0;
     let page = PageRequest::of(&Query::parse(&request.query)?, false)?;
-    let rows = page_of_endpoints(&tenant, &page)?;
+    let rows = endpoint::page_of(&tenant, &page)?;
     let deliveries = api.store.deliveries_of_message(message.id)?.into_iter();
     let deliveries: HashMap<EndpointId, Delivery> = deliveries.map(|d| (d.endpoint, d)).collect();
     let newest = Range { after: None, before: None, descending: true, limit: ATTEMPTS };

@@ -147,14 +147,13 @@ impl MessageIn<'_> {
         };
         let content_type = self.content_type();
         let message = NewMessage {
-            event_type: self.event_type,
             event_id: self.event_id,
             channels: self.channels.unwrap_or_default(),
             tags: self.tags.unwrap_or_default(),
             deliver_at,
             payload_retention_hours,
             content_type,
-            payload,
+            ..NewMessage::new(self.event_type, payload)
         };
         Ok((message, self.application))
     }
@@ -326,6 +325,21 @@ pub(super) async fn make_inline(
     .await
 }
 
+/// A message on the wire with more fields behind its own; `more` begins with a comma or is empty. A
+/// payload was read as JSON when it came; should it not be, the message is left out.
+pub(super) fn object(
+    message: &Message,
+    payload: &Payload,
+    with_content: bool,
+    more: &str,
+) -> Option<Box<RawValue>> {
+    let mut text = String::from("{");
+    write_out(&mut text, message, payload, with_content);
+    text.push_str(more);
+    text.push('}');
+    RawValue::from_string(text).ok()
+}
+
 /// A message on the wire. Written by hand around the payload's own bytes.
 pub(super) fn write_out(
     out: &mut String,
@@ -490,13 +504,7 @@ pub(super) fn page_out(
         rows,
         id,
         |id| MessageId(id).to_string(),
-        |(message, payload)| {
-            let mut text = String::from("{");
-            write_out(&mut text, &message, &payload, with_content);
-            text.push('}');
-            // A payload was read as JSON when it came; should it not be, it is left out.
-            RawValue::from_string(text).ok()
-        },
+        |(message, payload)| object(&message, &payload, with_content, ""),
     );
     Ok(Reply::json(200, &out))
 }

@@ -78,15 +78,44 @@ struct LogOut {
     done: bool,
 }
 
-fn read(
-    api: &Api,
-    tenant: &Tenant,
-    wanted: &Wanted,
-    after: MessageId,
+/// A request to read the log.
+struct Reading {
+    tenant: Arc<Tenant>,
+    query: Query,
+    wanted: Wanted,
     limit: usize,
-) -> Result<Page<(Message, Payload)>, ApiError> {
-    let range = Range { after: Some(after.0), before: None, descending: false, limit };
-    Ok(api.store.page_of_messages(tenant.app.id, &range, true, |m| wanted.lets(m))?)
+}
+
+impl Reading {
+    /// Of the log, or of what a sink wants of it.
+    fn of(api: &Api, request: &Request, app: &str, sink: Option<&str>) -> Result<Self, ApiError> {
+        let tenant = Caller::of(api, request)?.tenant(api, app)?;
+        let query = Query::parse(&request.query)?;
+        let wanted = match sink {
+            None => Wanted::of(&query),
+            Some(sink) => Wanted::of_sink(&query, &tenant, sink)?,
+        };
+        let limit = PageRequest::limit_of(&query)?;
+        Ok(Self { tenant, query, wanted, limit })
+    }
+
+    /// The messages behind `after`.
+    fn behind(&self, api: &Api, after: MessageId) -> Result<Page<(Message, Payload)>, ApiError> {
+        let range =
+            Range { after: Some(after.0), before: None, descending: false, limit: self.limit };
+        let wanted = |message: &Message| self.wanted.lets(message);
+        Ok(api.store.page_of_messages(self.tenant.app.id, &range, true, wanted)?)
+    }
+
+    /// The same on the wire.
+    fn answer(&self, api: &Api, after: MessageId) -> Result<Reply, ApiError> {
+        Ok(Reply::json(200, &log_out(&self.behind(api, after)?, after)))
+    }
+
+    /// From where the reader says, or from the start.
+    fn answer_as_asked(&self, api: &Api) -> Result<Reply, ApiError> {
+        self.answer(api, place(&self.query)?.unwrap_or(MessageId([0; ID_BYTES])))
+    }
 }
 
 fn log_out(page: &Page<(Message, Payload)>, after: MessageId) -> LogOut {
@@ -97,19 +126,10 @@ fn log_out(page: &Page<(Message, Payload)>, after: MessageId) -> LogOut {
         data: page
             .rows
             .iter()
-            .map(|(message, payload)| message_out(message, payload, ""))
+            .map(|(message, payload)| message::object(message, payload, true, ""))
             .collect(),
         iterator: iterator.to_string(),
     }
-}
-
-/// A message with more fields behind its own; `more` begins with a comma or is empty.
-fn message_out(message: &Message, payload: &Payload, more: &str) -> Option<Box<RawValue>> {
-    let mut text = String::from("{");
-    message::write_out(&mut text, message, payload, true);
-    text.push_str(more);
-    text.push('}');
-    RawValue::from_string(text).ok()
 }
 
 /// The message a reader names, or the one before everything accepted at `after`.
@@ -123,23 +143,12 @@ fn place(query: &Query) -> Result<Option<MessageId>, ApiError> {
 
 /// `GET /app/{app}/events`
 pub(super) fn events(api: &Api, request: &Request, app: &str) -> Result<Reply, ApiError> {
-    let tenant = Caller::of(api, request)?.tenant(api, app)?;
-    let query = Query::parse(&request.query)?;
-    let limit = PageRequest::limit_of(&query)?;
-    let after = place(&query)?.unwrap_or(MessageId([0; ID_BYTES]));
-    let page = read(api, &tenant, &Wanted::of(&query), after, limit)?;
-    Ok(Reply::json(200, &log_out(&page, after)))
+    Reading::of(api, request, app, None)?.answer_as_asked(api)
 }
 
 /// `GET /app/{app}/poller/{sink}`
 pub(super) fn poll(api: &Api, request: &Request, app: &str, sink: &str) -> Result<Reply, ApiError> {
-    let tenant = Caller::of(api, request)?.tenant(api, app)?;
-    let query = Query::parse(&request.query)?;
-    let wanted = Wanted::of_sink(&query, &tenant, sink)?;
-    let limit = PageRequest::limit_of(&query)?;
-    let after = place(&query)?.unwrap_or(MessageId([0; ID_BYTES]));
-    let page = read(api, &tenant, &wanted, after, limit)?;
-    Ok(Reply::json(200, &log_out(&page, after)))
+    Reading::of(api, request, app, Some(sink))?.answer_as_asked(api)
 }
 
 fn consumer_key(tenant: &Tenant, sink: &str, consumer: &str) -> Result<ConsumerKey, ApiError> {
@@ -157,19 +166,15 @@ pub(super) async fn consumer_poll(
     sink: &str,
     consumer: &str,
 ) -> Result<Reply, ApiError> {
-    let tenant = Caller::of(api, request)?.tenant(api, app)?;
-    let query = Query::parse(&request.query)?;
-    let wanted = Wanted::of_sink(&query, &tenant, sink)?;
-    let limit = PageRequest::limit_of(&query)?;
-    let key = consumer_key(&tenant, sink, consumer)?;
+    let reading = Reading::of(api, request, app, Some(sink))?;
+    let key = consumer_key(&reading.tenant, sink, consumer)?;
     let known = api.store.cursor(&key)?;
-    let given = place(&query)?;
+    let given = place(&reading.query)?;
     let after = given.or(known.as_ref().map(|c| c.position)).unwrap_or(Cursor::start().position);
     if known.is_none_or(|cursor| cursor.position != after) {
         api.write(move |writer| writer.put_cursor(&key, &Cursor::at(after))).await?;
     }
-    let page = read(api, &tenant, &wanted, after, limit)?;
-    Ok(Reply::json(200, &log_out(&page, after)))
+    reading.answer(api, after)
 }
 
 #[derive(Debug, Deserialize)]
@@ -215,25 +220,22 @@ pub(super) async fn lease(
     sink: &str,
     consumer: &str,
 ) -> Result<Reply, ApiError> {
-    let tenant = Caller::of(api, request)?.tenant(api, app)?;
-    let query = Query::parse(&request.query)?;
-    let wanted = Wanted::of_sink(&query, &tenant, sink)?;
-    let limit = PageRequest::limit_of(&query)?;
-    let lease = query.number("lease_duration_ms")?.unwrap_or(DEFAULT_LEASE);
+    let reading = Reading::of(api, request, app, Some(sink))?;
+    let lease = reading.query.number("lease_duration_ms")?.unwrap_or(DEFAULT_LEASE);
     if !LEASE_MS.contains(&lease) {
         let way_out = "must be 1000 to 43200000 milliseconds";
         return Err(bad("lease_duration_ms", &lease.to_string(), way_out));
     }
-    let key = lease_key(&tenant, sink, consumer)?;
+    let key = lease_key(&reading.tenant, sink, consumer)?;
     let cursor = match api.store.cursor(&key)? {
         Some(cursor) => cursor,
-        None => Cursor::at(starting_position(api, &tenant, &query)?),
+        None => Cursor::at(starting_position(api, &reading)?),
     };
     let now = api.store.now();
     if !cursor.leased.is_empty() && cursor.leased_until > now {
         return Ok(Reply::json(200, &LeaseOut { data: Vec::new(), done: false }));
     }
-    let page = read(api, &tenant, &wanted, cursor.position, limit)?;
+    let page = reading.behind(api, cursor.position)?;
     let leased: Vec<MessageId> = page.rows.iter().map(|(message, _)| message.id).collect();
     let taken =
         Cursor { leased, leased_until: now.plus(Duration::from_millis(lease)), ..cursor.clone() };
@@ -243,7 +245,7 @@ pub(super) async fn lease(
     };
     let rows = page.rows.iter().zip(offset..);
     let data = rows.map(|((message, payload), offset)| {
-        message_out(message, payload, &format!(",\"offset\":{offset}"))
+        message::object(message, payload, true, &format!(",\"offset\":{offset}"))
     });
     Ok(Reply::json(200, &LeaseOut { data: data.collect(), done: page.more.is_none() }))
 }
@@ -270,12 +272,13 @@ fn lease_key(tenant: &Tenant, sink: &str, consumer: &str) -> Result<ConsumerKey,
 
 /// After which message a consumer begins. An id holds its moment to 4 ms: what comes last is asked
 /// for, not what time it is.
-fn starting_position(api: &Api, tenant: &Tenant, query: &Query) -> Result<MessageId, ApiError> {
-    match query.get("starting_position") {
+fn starting_position(api: &Api, reading: &Reading) -> Result<MessageId, ApiError> {
+    match reading.query.get("starting_position") {
         None | Some("earliest") => Ok(Cursor::start().position),
         Some("latest") => {
             let newest = Range { after: None, before: None, descending: true, limit: 1 };
-            let page = api.store.page_of_messages(tenant.app.id, &newest, false, |_| true)?;
+            let page =
+                api.store.page_of_messages(reading.tenant.app.id, &newest, false, |_| true)?;
             let last = page.rows.first().map(|(message, _)| message.id);
             Ok(last.unwrap_or(MessageId(first_at(api.store.now()))))
         }

@@ -16,6 +16,7 @@ use super::task::{Start, start};
 use crate::model::clock::Timestamp;
 use crate::model::delivery::State;
 use crate::model::endpoint::SharedEndpoint;
+use crate::model::id::OrgId;
 use crate::model::task::{ReplayFilter, Span, Work};
 use crate::store::directory::Tenant;
 use crate::store::tasks::Step;
@@ -54,6 +55,19 @@ fn span(
     Ok(Span { app: tenant.app.id, endpoint: endpoint.id, since, until })
 }
 
+/// The organisation, and the span a body that names nothing else asks for.
+fn asked_span(
+    api: &Api,
+    request: &Request,
+    app: &str,
+    id: &str,
+) -> Result<(OrgId, Span), ApiError> {
+    let (tenant, endpoint) = endpoint::find(api, request, Whose::App(app), id)?;
+    let input: SpanIn = request.json()?;
+    let span = span(api, &tenant, &endpoint, &input.since, input.until.as_deref())?;
+    Ok((tenant.app.org, span))
+}
+
 /// `POST /app/{app}/endpoint/{endpoint}/recover`: starts the schedule anew for what failed since.
 pub(super) async fn recover(
     api: &Arc<Api>,
@@ -61,14 +75,12 @@ pub(super) async fn recover(
     app: &str,
     id: &str,
 ) -> Result<Reply, ApiError> {
-    let (tenant, endpoint) = endpoint::find(api, request, Whose::App(app), id)?;
-    let input: SpanIn = request.json()?;
-    let span = span(api, &tenant, &endpoint, &input.since, input.until.as_deref())?;
+    let (org, span) = asked_span(api, request, app, id)?;
     if api.store.now().since(span.since) > RECOVER_SPAN {
         let message = "since is more than 14 days ago; give a later one";
         return Err(ApiError::invalid("body", "since", message));
     }
-    start(api, request, Start::of(tenant.app.org, Work::Recover(span))).await
+    start(api, request, Start::of(org, Work::Recover(span))).await
 }
 
 /// `POST /app/{app}/endpoint/{endpoint}/replay-missing`: sends what the endpoint wants and never got,
@@ -79,10 +91,8 @@ pub(super) async fn missing(
     app: &str,
     id: &str,
 ) -> Result<Reply, ApiError> {
-    let (tenant, endpoint) = endpoint::find(api, request, Whose::App(app), id)?;
-    let input: SpanIn = request.json()?;
-    let span = span(api, &tenant, &endpoint, &input.since, input.until.as_deref())?;
-    start(api, request, Start::of(tenant.app.org, Work::ReplayMissing(span))).await
+    let (org, span) = asked_span(api, request, app, id)?;
+    start(api, request, Start::of(org, Work::ReplayMissing(span))).await
 }
 
 #[derive(Debug, Deserialize)]

@@ -14,7 +14,7 @@ use super::table::Table;
 use crate::config::Config;
 use crate::model::clock::SystemClock;
 use crate::store::check::Report;
-use crate::store::{Keys, Options, Store, Sync};
+use crate::store::{Options, Store, Sync};
 
 /// Shown below the long help.
 pub const EXAMPLES: &str = "\
@@ -74,10 +74,7 @@ fn check(folder: &Path, config: &Config) -> anyhow::Result<Report> {
         // Nothing is written, so how full the disk is does not matter.
         min_free: 0,
         max_size: 0,
-        keys: Keys {
-            current: config.server.encryption_key.as_ref().map(|key| *key.reveal()),
-            old: config.server.encryption_key_old.as_ref().map(|key| *key.reveal()),
-        },
+        keys: crate::daemon::keys(config),
         clock: Arc::new(SystemClock),
         entropy: Box::new(|_| {}),
         threaded: false,

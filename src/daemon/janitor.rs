@@ -1,10 +1,9 @@
 //! The janitor: one quiet thread that looks at the disk and removes what has expired.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::rounds::{Left, Rounds};
 use crate::store::{Error, Store};
 
 /// It comes by so often when there is nothing to do.
@@ -14,60 +13,43 @@ const ORPHANS_EVERY: u32 = 40;
 /// And so often for ended tokens that nobody has any more: an hour.
 const ENDED_EVERY: u32 = 14_400;
 
-/// The running janitor.
-pub(super) struct Janitor {
-    stop: mpsc::Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl Janitor {
-    pub(super) fn start(store: Arc<Store>) -> std::io::Result<Self> {
-        let (stop, stopped) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("janitor".to_owned()).spawn(move || {
-            let mut round = 0;
-            loop {
-                let mut more = match sweep(&store) {
-                    Ok(more) => more,
-                    Err(Error::Closing) => return,
-                    // The scheduler says so; it would be said here at every round.
-                    Err(Error::DiskFull { .. }) => false,
-                    Err(err) => {
-                        tracing::error!(%err, "the janitor could not clean up");
-                        false
-                    }
-                };
-                if round % ORPHANS_EVERY == 0 {
-                    match clear_orphans(&store) {
-                        // There is more of it: the next round looks again.
-                        Ok(true) => {
-                            more = true;
-                            round = round.wrapping_sub(1);
-                        }
-                        Ok(false) | Err(Error::DiskFull { .. }) => {}
-                        Err(Error::Closing) => return,
-                        Err(err) => tracing::error!(%err, "the janitor could not clean up"),
-                    }
-                }
-                if round % ENDED_EVERY == 0
-                    && let Err(err) = store.expire_ended()
-                {
-                    tracing::error!(%err, "the janitor could not clean up");
-                }
-                round = round.wrapping_add(1);
-                let wait = if more { Duration::ZERO } else { PERIOD };
-                match stopped.recv_timeout(wait) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-                }
+/// Starts it.
+///
+/// # Errors
+/// The system gives no thread.
+pub(super) fn start(store: Arc<Store>) -> std::io::Result<Rounds> {
+    let mut round: u32 = 0;
+    Rounds::start("janitor", PERIOD, move || {
+        let mut more = match sweep(&store) {
+            Ok(more) => more,
+            Err(Error::Closing) => return Left::End,
+            // The scheduler says so; it would be said here at every round.
+            Err(Error::DiskFull { .. }) => false,
+            Err(err) => {
+                tracing::error!(%err, "the janitor could not clean up");
+                false
             }
-        })?;
-        Ok(Self { stop, thread })
-    }
-
-    pub(super) fn stop(self) {
-        self.stop.send(()).ok();
-        drop(self.thread.join());
-    }
+        };
+        if round.is_multiple_of(ORPHANS_EVERY) {
+            match clear_orphans(&store) {
+                // There is more of it: the next round looks again.
+                Ok(true) => {
+                    more = true;
+                    round = round.wrapping_sub(1);
+                }
+                Ok(false) | Err(Error::DiskFull { .. }) => {}
+                Err(Error::Closing) => return Left::End,
+                Err(err) => tracing::error!(%err, "the janitor could not clean up"),
+            }
+        }
+        if round.is_multiple_of(ENDED_EVERY)
+            && let Err(err) = store.expire_ended()
+        {
+            tracing::error!(%err, "the janitor could not clean up");
+        }
+        round = round.wrapping_add(1);
+        if more { Left::More } else { Left::Nothing }
+    })
 }
 
 /// One round. `true` when there is more to remove at once.

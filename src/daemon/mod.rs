@@ -6,6 +6,7 @@
 pub mod files;
 mod janitor;
 mod notify_ready;
+mod rounds;
 mod settings;
 mod signals;
 mod spool;
@@ -32,8 +33,8 @@ use crate::scheduler::shell::Input;
 use crate::store::Store;
 
 use files::{Files, Reloader};
-use janitor::Janitor;
-use spool::Spool;
+use rounds::Rounds;
+pub use settings::keys;
 use tasks::TaskRunner;
 
 /// Where the store lies inside the data folder.
@@ -49,13 +50,13 @@ pub struct Daemon {
     grace: Duration,
     store: Arc<Store>,
     scheduler: Arc<Scheduler>,
-    janitor: Janitor,
+    janitor: Rounds,
     tasks: TaskRunner,
     runtime: Runtime,
     stop_http: oneshot::Sender<()>,
     http_stopped: tokio::task::JoinHandle<()>,
     files: Arc<Files>,
-    spool: Option<Spool>,
+    spool: Option<Rounds>,
 }
 
 impl Daemon {
@@ -93,7 +94,7 @@ impl Daemon {
             inputs,
         );
         let scheduler = Arc::new(scheduler.context("failed to start the scheduler")?);
-        let janitor = Janitor::start(Arc::clone(&store)).context("failed to start the janitor")?;
+        let janitor = janitor::start(Arc::clone(&store)).context("failed to start the janitor")?;
         let tasks = TaskRunner::start(Arc::clone(&store))
             .context("failed to start the background tasks")?;
 
@@ -201,9 +202,9 @@ fn take_files(config: &Config, store: &Arc<Store>, api: &Api) -> anyhow::Result<
     Ok(files)
 }
 
-fn start_spool(config: &Config, store: &Arc<Store>) -> anyhow::Result<Option<Spool>> {
+fn start_spool(config: &Config, store: &Arc<Store>) -> anyhow::Result<Option<Rounds>> {
     let Some(folder) = &config.inbound.spool else { return Ok(None) };
-    Spool::start(folder, Arc::clone(store), config.server.max_payload)
+    spool::start(folder, Arc::clone(store), config.server.max_payload)
         .map(Some)
         .with_context(|| format!("failed to use the folder {} (inbound.spool)", folder.display()))
 }

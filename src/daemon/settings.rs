@@ -61,6 +61,14 @@ pub(super) fn secret(config: &Config, folder: &Path) -> anyhow::Result<Secret> {
     .context("failed to get the secret that tokens are signed with")
 }
 
+/// What the store's secrets are sealed with.
+pub fn keys(config: &Config) -> Keys {
+    Keys {
+        current: config.server.encryption_key.as_ref().map(|key| *key.reveal()),
+        old: config.server.encryption_key_old.as_ref().map(|key| *key.reveal()),
+    }
+}
+
 pub(super) fn store(config: &Config, path: PathBuf, http: &Handle) -> Options {
     let http = http.clone();
     Options {
@@ -73,10 +81,7 @@ pub(super) fn store(config: &Config, path: PathBuf, http: &Handle) -> Options {
         retention: config.storage.retention,
         min_free: config.storage.min_free,
         max_size: config.storage.max_size.unwrap_or(0),
-        keys: Keys {
-            current: config.server.encryption_key.as_ref().map(|key| *key.reveal()),
-            old: config.server.encryption_key_old.as_ref().map(|key| *key.reveal()),
-        },
+        keys: keys(config),
         clock: Arc::new(SystemClock),
         entropy: Box::new(|buffer| {
             if let Err(err) = getrandom::fill(buffer) {

@@ -11,8 +11,6 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +18,7 @@ use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::rounds::{Left, Rounds};
 use crate::model::id::{MessageId, OrgId};
 use crate::model::limits::{CHANNEL_CHARS, EVENT_TYPE_CHARS, MESSAGE_CHANNELS};
 use crate::model::message::NewMessage;
@@ -34,12 +33,6 @@ const AT_ONCE: usize = 256;
 /// Bytes a file may have beside its payload.
 const SLACK: u64 = 64 * 1024;
 
-/// The running thread.
-pub(super) struct Spool {
-    stop: mpsc::Sender<()>,
-    thread: JoinHandle<()>,
-}
-
 /// Why a file is no message.
 #[derive(Debug, thiserror::Error)]
 enum Unfit {
@@ -51,38 +44,16 @@ enum Unfit {
     NotNow(Error),
 }
 
-impl Spool {
-    /// Looks at `folder`, and makes it and its subfolders when they are not there.
-    ///
-    /// # Errors
-    /// A folder cannot be made, or no thread be started.
-    pub(super) fn start(
-        folder: &Path,
-        store: Arc<Store>,
-        max_payload: u64,
-    ) -> std::io::Result<Self> {
-        let spool =
-            Looker { folder: folder.to_owned(), store, most: max_payload + SLACK, max_payload };
-        for sub in ["done", "failed"] {
-            fs::create_dir_all(folder.join(sub))?;
-        }
-        let (stop, stopped) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("spool".to_owned()).spawn(move || {
-            loop {
-                let wait = if spool.look() { Duration::ZERO } else { PERIOD };
-                match stopped.recv_timeout(wait) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-                }
-            }
-        })?;
-        Ok(Self { stop, thread })
+/// Looks at `folder`, and makes it and its subfolders when they are not there.
+///
+/// # Errors
+/// A folder cannot be made, or no thread be started.
+pub(super) fn start(folder: &Path, store: Arc<Store>, max_payload: u64) -> std::io::Result<Rounds> {
+    let spool = Looker { folder: folder.to_owned(), store, most: max_payload + SLACK, max_payload };
+    for sub in ["done", "failed"] {
+        fs::create_dir_all(folder.join(sub))?;
     }
-
-    pub(super) fn stop(self) {
-        self.stop.send(()).ok();
-        drop(self.thread.join());
-    }
+    Rounds::start("spool", PERIOD, move || if spool.look() { Left::More } else { Left::Nothing })
 }
 
 struct Looker {
@@ -235,14 +206,12 @@ impl EventFile<'_> {
 
     fn into_new(self) -> NewMessage {
         NewMessage {
-            event_type: self.event_type,
             event_id: self.event_id,
             channels: self.channels,
-            tags: Vec::new(),
-            deliver_at: None,
-            payload_retention_hours: None,
-            content_type: None,
-            payload: Bytes::copy_from_slice(self.payload.get().as_bytes()),
+            ..NewMessage::new(
+                self.event_type,
+                Bytes::copy_from_slice(self.payload.get().as_bytes()),
+            )
         }
     }
 }

@@ -245,15 +245,10 @@ impl Inbound {
             return Answer::ok(event.ok()).with("posthaste-dropped", "filter");
         }
         let new = NewMessage {
-            event_type,
-            event_id: None,
-            channels: Vec::new(),
             // By this its messages are found.
             tags: vec![source.id.to_string()],
-            deliver_at: None,
-            payload_retention_hours: None,
             content_type: content_type(request),
-            payload: request.body.clone(),
+            ..NewMessage::new(event_type, request.body.clone())
         };
         let kept = headers::kept(source, event.profile, &request.headers);
         let (source_now, dedupe) = (Arc::clone(source), event.dedupe);

@@ -32,3 +32,21 @@ pub struct Application {
     /// Tokens of this application made before this moment are refused (`expire-all`).
     pub tokens_valid_from: Timestamp,
 }
+
+impl Application {
+    /// An application with nothing but what it must have, made at `now`.
+    pub fn new(id: AppId, org: OrgId, now: Timestamp) -> Self {
+        Self {
+            id,
+            org,
+            uid: None,
+            name: String::new(),
+            throttle_rate: None,
+            metadata: Metadata::new(),
+            created_at: now,
+            updated_at: now,
+            deleted: false,
+            tokens_valid_from: Timestamp(0),
+        }
+    }
+}

@@ -88,6 +88,30 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
+    /// An endpoint that is sent everything, with nothing but what it must have, made at `now`. It
+    /// has no secret yet.
+    pub fn new(id: EndpointId, app: AppId, url: impl Into<String>, now: Timestamp) -> Self {
+        Self {
+            id,
+            app,
+            uid: None,
+            url: url.into(),
+            description: String::new(),
+            version: 1,
+            disabled: None,
+            event_types: None,
+            channels: None,
+            throttle_rate: None,
+            ordered: false,
+            metadata: Metadata::new(),
+            secrets: Vec::new(),
+            headers: BTreeMap::new(),
+            created_at: now,
+            updated_at: now,
+            deleted: false,
+        }
+    }
+
     /// Whether messages may be scheduled for it and attempts made.
     pub fn is_active(&self) -> bool {
         !self.deleted && self.disabled.is_none()

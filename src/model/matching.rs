@@ -121,23 +121,17 @@ mod tests {
         off: bool,
     ) -> SharedEndpoint {
         Arc::new(Endpoint {
-            id: EndpointId([n; 20]),
-            app: AppId([0; 20]),
-            uid: None,
-            url: "https://example.com".to_owned(),
-            description: String::new(),
-            version: 1,
             disabled: off.then_some(DisabledReason::Manual),
             event_types: types,
             channels,
-            throttle_rate: None,
-            ordered: false,
             metadata: std::collections::BTreeMap::new(),
             secrets: vec![],
-            headers: std::collections::BTreeMap::new(),
-            created_at: Timestamp(0),
-            updated_at: Timestamp(0),
-            deleted: false,
+            ..Endpoint::new(
+                EndpointId([n; 20]),
+                AppId([0; 20]),
+                "https://example.com",
+                Timestamp(0),
+            )
         })
     }
 

@@ -57,3 +57,19 @@ pub struct NewMessage {
     /// The bytes to deliver, exactly as they came.
     pub payload: bytes::Bytes,
 }
+
+impl NewMessage {
+    /// A message with nothing but what it must have.
+    pub fn new(event_type: impl Into<String>, payload: impl Into<bytes::Bytes>) -> Self {
+        Self {
+            event_type: event_type.into(),
+            event_id: None,
+            channels: Vec::new(),
+            tags: Vec::new(),
+            deliver_at: None,
+            payload_retention_hours: None,
+            content_type: None,
+            payload: payload.into(),
+        }
+    }
+}

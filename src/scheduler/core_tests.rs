@@ -1,6 +1,6 @@
 //! The decision function against a made-up store: limits that only a great many endpoints reach.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::*;
 use crate::model::delivery::{QueueRow, Trigger};
@@ -16,25 +16,7 @@ fn id(n: usize) -> [u8; 20] {
 }
 
 fn endpoint(n: usize) -> SharedEndpoint {
-    SharedEndpoint::new(Endpoint {
-        id: EndpointId(id(n)),
-        app: AppId(id(0)),
-        uid: None,
-        url: "https://example.com/".to_owned(),
-        description: String::new(),
-        version: 1,
-        disabled: None,
-        event_types: None,
-        channels: None,
-        throttle_rate: None,
-        ordered: false,
-        metadata: BTreeMap::new(),
-        secrets: Vec::new(),
-        headers: BTreeMap::new(),
-        created_at: NOW,
-        updated_at: NOW,
-        deleted: false,
-    })
+    SharedEndpoint::new(Endpoint::new(EndpointId(id(n)), AppId(id(0)), "https://example.com/", NOW))
 }
 
 fn row(endpoint: EndpointId, message: usize) -> QueueRow {

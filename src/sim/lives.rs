@@ -9,7 +9,7 @@ use crate::model::clock::Clock;
 use crate::scheduler::core::Event;
 use crate::store::events::Events;
 use crate::store::planted::interrupt;
-use crate::store::{Options, Store, Sync};
+use crate::store::{Options, Store};
 
 pub(super) fn open(
     path: &Path,
@@ -18,23 +18,15 @@ pub(super) fn open(
     events: &Arc<Mutex<Vec<Events>>>,
 ) -> Store {
     let (mut dice, events) = (Dice::new(seed), Arc::clone(events));
+    let entropy = Box::new(move |buffer: &mut [u8]| {
+        buffer.chunks_mut(8).for_each(|chunk| {
+            let bytes = dice.next().to_le_bytes();
+            chunk.copy_from_slice(&bytes[..chunk.len()]);
+        });
+    });
     let options = Options {
-        path: path.to_path_buf(),
-        sync: Sync::Os,
-        cache: 1 << 20,
         retention: RETENTION,
-        min_free: 0,
-        max_size: 0,
-        keys: crate::store::Keys::default(),
-        clock: Arc::clone(wall) as Arc<dyn Clock>,
-        entropy: Box::new(move |buffer| {
-            buffer.chunks_mut(8).for_each(|chunk| {
-                let bytes = dice.next().to_le_bytes();
-                chunk.copy_from_slice(&bytes[..chunk.len()]);
-            });
-        }),
-        threaded: false,
-        answers: None,
+        ..Options::trial(path.to_path_buf(), Arc::clone(wall) as Arc<dyn Clock>, entropy)
     };
     Store::open(options, Box::new(move |group| events.lock().unwrap().push(group))).unwrap()
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::ledger::{Answered, Promise};
 use super::receiver::Manner;
 use super::world::{RETENTION, World};
-use crate::model::application::{Application, Metadata};
-use crate::model::clock::{Clock as _, Timestamp};
+use crate::model::application::Application;
+use crate::model::clock::Clock as _;
 use crate::model::endpoint::{DisabledReason, Endpoint, LiveSecret};
 use crate::model::id::{AppId, EndpointId, MessageId, OrgId};
 use crate::model::message::NewMessage;
@@ -67,16 +67,9 @@ pub(super) fn make_application(world: &mut World) -> Result<(), String> {
     let make = Box::new(move |writer: &mut Writer<'_>| {
         let now = writer.now();
         writer.put_application(Application {
-            id: writer.new_application_id(),
-            org: OrgId::default_org(),
-            uid: None,
             name: "sim".to_owned(),
             throttle_rate,
-            metadata: Metadata::new(),
-            created_at: now,
-            updated_at: now,
-            deleted: false,
-            tokens_valid_from: Timestamp(0),
+            ..Application::new(writer.new_application_id(), OrgId::default_org(), now)
         })
     });
     world.write(make, |world, made| {
@@ -108,26 +101,13 @@ pub(super) fn add_endpoint(
     let make = Box::new(move |writer: &mut Writer<'_>| {
         let now = writer.now();
         writer.put_endpoint(Endpoint {
-            id: writer.new_endpoint_id(),
-            app,
-            uid: None,
-            url: "https://example.com/".to_owned(),
-            description: String::new(),
-            version: 1,
-            disabled: None,
-            event_types: None,
-            channels: None,
             throttle_rate,
             ordered,
-            metadata: Metadata::new(),
             secrets: vec![LiveSecret {
                 key: SigningKey::symmetric_from_random([7; 32]),
                 expires_at: None,
             }],
-            headers: std::collections::BTreeMap::new(),
-            created_at: now,
-            updated_at: now,
-            deleted: false,
+            ..Endpoint::new(writer.new_endpoint_id(), app, "https://example.com/", now)
         })
     });
     world.write(make, move |world, made| {
@@ -156,16 +136,7 @@ fn accept(world: &mut World) -> Result<(), String> {
 }
 
 pub(super) fn new_message(payload: Vec<u8>) -> NewMessage {
-    NewMessage {
-        event_type: "sim.happened".to_owned(),
-        event_id: None,
-        channels: Vec::new(),
-        tags: Vec::new(),
-        deliver_at: None,
-        payload_retention_hours: None,
-        content_type: None,
-        payload: payload.into(),
-    }
+    NewMessage::new("sim.happened", payload)
 }
 
 pub(super) fn accept_one(world: &mut World, app: AppId, new: NewMessage) -> Result<(), String> {

@@ -91,12 +91,8 @@ pub(crate) fn genuine_records() -> Vec<Vec<u8>> {
     let now = Timestamp(1_790_000_000_000);
     let text = |t: &str| t.to_owned();
     let endpoint = Endpoint {
-        id: EndpointId(ID),
-        app: AppId(ID),
         uid: Some(text("crm")),
-        url: text("https://example.com/hook"),
         description: text("about it"),
-        version: 1,
         disabled: Some(crate::model::endpoint::DisabledReason::Gone),
         event_types: Some(vec![text("order.*")]),
         channels: Some(vec![text("a")]),
@@ -108,9 +104,7 @@ pub(crate) fn genuine_records() -> Vec<Vec<u8>> {
             LiveSecret { key: SigningKey::ed25519_from_random([7; 32]), expires_at: Some(now) },
         ],
         headers: [(text("x-a"), text("b"))].into(),
-        created_at: now,
-        updated_at: now,
-        deleted: false,
+        ..Endpoint::new(EndpointId(ID), AppId(ID), text("https://example.com/hook"), now)
     };
     let key = QueueKey { endpoint: EndpointId(ID), due: now, message: MessageId(ID) };
     let row = QueueRow { key, attempt: 3, trigger: Trigger::Manual, not_before: now };

@@ -102,6 +102,27 @@ pub struct Options {
     pub answers: Option<commit::Answers>,
 }
 
+#[cfg(test)]
+impl Options {
+    /// How tests open a store: without limits, every write done on the spot, and left to the system
+    /// to be written out.
+    pub(crate) fn trial(path: PathBuf, clock: Arc<dyn Clock>, entropy: Entropy) -> Self {
+        Self {
+            path,
+            sync: Sync::Os,
+            cache: 1 << 20,
+            retention: Duration::from_secs(90 * 24 * 3600),
+            min_free: 0,
+            max_size: 0,
+            keys: Keys::default(),
+            clock,
+            entropy,
+            threaded: false,
+            answers: None,
+        }
+    }
+}
+
 /// Random bytes fetched at once: for 256 ids.
 const ENTROPY_POOL: usize = 15 * 256;
 

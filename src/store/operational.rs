@@ -13,7 +13,7 @@ use super::attempts::AttemptResult;
 use super::directory::{Directory, Tenant};
 use super::error::Result;
 use super::writer::Writer;
-use crate::model::application::{Application, Metadata};
+use crate::model::application::Application;
 use crate::model::clock::Timestamp;
 use crate::model::delivery::{Trigger, Verdict};
 use crate::model::endpoint::Endpoint;
@@ -113,16 +113,9 @@ impl Writer<'_> {
         }
         let now = self.now();
         let app = Application {
-            id: self.new_application_id(),
-            org: OrgId::management(),
             uid: Some(org.to_string()),
             name: format!("Operational webhooks of {org}"),
-            throttle_rate: None,
-            metadata: Metadata::new(),
-            created_at: now,
-            updated_at: now,
-            deleted: false,
-            tokens_valid_from: Timestamp(0),
+            ..Application::new(self.new_application_id(), OrgId::management(), now)
         };
         Ok(self.put_application(app)?.id)
     }
@@ -196,16 +189,7 @@ impl Writer<'_> {
     /// What happened is kept whatever becomes of the telling.
     fn tell<T: Serialize>(&mut self, to: AppId, event_type: &'static str, data: T) {
         let payload = serde_json::to_vec(&Body { event_type, data }).unwrap_or_default();
-        let new = NewMessage {
-            event_type: event_type.to_owned(),
-            event_id: None,
-            channels: Vec::new(),
-            tags: Vec::new(),
-            deliver_at: None,
-            payload_retention_hours: None,
-            content_type: None,
-            payload: payload.into(),
-        };
+        let new = NewMessage::new(event_type, payload);
         if let Err(err) = self.accept(to, new) {
             tracing::warn!(%err, event_type, "an operational webhook could not be sent");
         }

@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::model::application::{Application, Metadata};
+use crate::model::application::Application;
 use crate::model::clock::Clock;
 use crate::model::source::GENERIC;
-use crate::store::{Options, Sync};
+use crate::store::Options;
 
 const HOUR: u64 = 3600 * 1000;
 const START: u64 = 1_790_000_000_000;
@@ -30,22 +30,11 @@ struct House {
 fn open(folder: &std::path::Path, clock: &Arc<Hands>) -> Store {
     let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
     let mut next = 0u8;
-    let options = Options {
-        path: folder.join("store"),
-        sync: Sync::Os,
-        cache: 1 << 20,
-        retention: Duration::from_secs(90 * 24 * 3600),
-        min_free: 0,
-        max_size: 0,
-        keys: crate::store::Keys::default(),
-        clock,
-        entropy: Box::new(move |buffer| {
-            next = next.wrapping_add(1);
-            buffer.fill(next);
-        }),
-        threaded: false,
-        answers: None,
-    };
+    let entropy = Box::new(move |buffer: &mut [u8]| {
+        next = next.wrapping_add(1);
+        buffer.fill(next);
+    });
+    let options = Options::trial(folder.join("store"), clock, entropy);
     Store::open(options, Box::new(drop)).unwrap()
 }
 
@@ -59,16 +48,8 @@ impl House {
                 let org = OrgId::default_org();
                 let now = writer.now();
                 let app = writer.put_application(Application {
-                    id: writer.new_application_id(),
-                    org,
-                    uid: None,
                     name: "shop".to_owned(),
-                    throttle_rate: None,
-                    metadata: Metadata::new(),
-                    created_at: now,
-                    updated_at: now,
-                    deleted: false,
-                    tokens_valid_from: Timestamp(0),
+                    ..Application::new(writer.new_application_id(), org, now)
                 })?;
                 let id = writer.new_source_id();
                 let mut source = Source::new(id, org, app.id, "token".to_owned(), now);
@@ -107,16 +88,7 @@ impl House {
 }
 
 fn new() -> NewMessage {
-    NewMessage {
-        event_type: "a.b".to_owned(),
-        event_id: None,
-        channels: Vec::new(),
-        tags: Vec::new(),
-        deliver_at: None,
-        payload_retention_hours: None,
-        content_type: None,
-        payload: bytes::Bytes::from_static(b"{}"),
-    }
+    NewMessage::new("a.b", bytes::Bytes::from_static(b"{}"))
 }
 
 fn dedupe(key: u8, body: u8) -> Dedupe {

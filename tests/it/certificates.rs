@@ -9,64 +9,19 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rcgen::date_time_ymd;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::binary::posthaste;
 use crate::hostile_tools::{House, until};
+use crate::made_certificates::{Authority, Identity, authority, params, server_config};
 
 const HERE: &str = "127.0.0.1";
-
-type Authority = CertifiedIssuer<'static, KeyPair>;
-
-fn authority() -> Authority {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-/// A certificate and its key.
-struct Identity {
-    der: CertificateDer<'static>,
-    pem: String,
-    key: KeyPair,
-}
-
-fn params(name: &str) -> CertificateParams {
-    CertificateParams::new([name.to_owned()]).unwrap()
-}
-
-/// A certificate by an authority; without one it is signed by itself.
-fn identity(by: Option<&Authority>, params: &CertificateParams) -> Identity {
-    let key = KeyPair::generate().unwrap();
-    let certificate = match by {
-        Some(authority) => params.signed_by(&key, authority),
-        None => params.self_signed(&key),
-    };
-    let certificate = certificate.unwrap();
-    Identity { der: certificate.der().clone(), pem: certificate.pem(), key }
-}
 
 /// Starts a receiver that says yes to everything; its URL. With `clients` it wants a certificate of
 /// theirs.
 fn receiver(with: &Identity, clients: Option<&Authority>) -> String {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .unwrap();
-    let builder = match clients {
-        None => builder.with_no_client_auth(),
-        Some(authority) => {
-            let mut roots = RootCertStore::empty();
-            roots.add(authority.der().clone()).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(verifier.build().unwrap())
-        }
-    };
-    let key = PrivateKeyDer::try_from(with.key.serialize_der()).unwrap();
-    let config = Arc::new(builder.with_single_cert(vec![with.der.clone()], key).unwrap());
+    let config = server_config(with, clients);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("https://{HERE}:{}/", listener.local_addr().unwrap().port());
     std::thread::spawn(move || {
@@ -142,14 +97,14 @@ const CLIENT_CERT_FILE: &str = "POSTHASTE_DELIVERY_CLIENT_CERT_FILE";
 #[test]
 fn certificates_are_refused_for_a_reason_and_trusted_when_their_authority_is_named() {
     let ours = authority();
-    let good = receiver(&identity(Some(&ours), &params(HERE)), None);
+    let good = receiver(&Identity::new(Some(&ours), &params(HERE)), None);
     let mut old = params(HERE);
     old.not_before = date_time_ymd(2020, 1, 1);
     old.not_after = date_time_ymd(2021, 1, 1);
-    let expired = receiver(&identity(Some(&ours), &old), None);
-    let misnamed = receiver(&identity(Some(&ours), &params("other.example")), None);
-    let self_signed = receiver(&identity(None, &params(HERE)), None);
-    let stranger = receiver(&identity(Some(&authority()), &params(HERE)), None);
+    let expired = receiver(&Identity::new(Some(&ours), &old), None);
+    let misnamed = receiver(&Identity::new(Some(&ours), &params("other.example")), None);
+    let self_signed = receiver(&Identity::new(None, &params(HERE)), None);
+    let stranger = receiver(&Identity::new(Some(&authority()), &params(HERE)), None);
 
     let house = House::start(&[RETRIES]);
     check(&house, "without the authority", &good, "tls_unknown_ca", "delivery.ca_file");
@@ -171,7 +126,7 @@ fn certificates_are_refused_for_a_reason_and_trusted_when_their_authority_is_nam
 fn our_certificate_is_shown_to_who_asks_for_it() {
     let ours = authority();
     let clients = authority();
-    let asks = receiver(&identity(Some(&ours), &params(HERE)), Some(&clients));
+    let asks = receiver(&Identity::new(Some(&ours), &params(HERE)), Some(&clients));
     let folder = tempfile::tempdir().unwrap();
     let ca = file(folder.path(), "ca.pem", &ours.pem());
     let ca = (CA_FILE, ca.to_str().unwrap());
@@ -180,7 +135,7 @@ fn our_certificate_is_shown_to_who_asks_for_it() {
     check(&house, "none", &asks, "tls_client_certificate", "delivery.client_cert_file");
     house.stop();
 
-    let client = identity(Some(&clients), &params("posthaste"));
+    let client = Identity::new(Some(&clients), &params("posthaste"));
     let pem = format!("{}{}", client.pem, client.key.serialize_pem());
     let client = file(folder.path(), "client.pem", &pem);
     let house = House::start(&[RETRIES, ca, (CLIENT_CERT_FILE, client.to_str().unwrap())]);
@@ -206,7 +161,7 @@ fn files_that_cannot_be_used_are_named() {
     };
     let missing = folder.path().join("missing.pem");
     let junk = file(folder.path(), "junk.pem", "no certificate");
-    let certificate = identity(None, &params(HERE));
+    let certificate = Identity::new(None, &params(HERE));
     let lonely = file(folder.path(), "lonely.pem", &certificate.pem);
     let open = file(folder.path(), "open.pem", &certificate.pem);
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();

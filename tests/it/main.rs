@@ -21,6 +21,8 @@ mod hostile_receivers;
 mod hostile_tools;
 mod inbound;
 mod limits;
+#[path = "../support/certificates.rs"]
+mod made_certificates;
 mod metrics;
 mod properties;
 mod races;

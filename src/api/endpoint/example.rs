@@ -79,16 +79,8 @@ pub(crate) async fn send(
         let detail = "the endpoint is disabled; enable it first (PATCH it with disabled: false)";
         return Err(ApiError::bad_request(detail));
     }
-    let new = NewMessage {
-        payload: payload_for(api, &caller, &input.event_type)?,
-        event_type: input.event_type,
-        event_id: None,
-        channels: Vec::new(),
-        tags: Vec::new(),
-        deliver_at: None,
-        payload_retention_hours: None,
-        content_type: None,
-    };
+    let payload = payload_for(api, &caller, &input.event_type)?;
+    let new = NewMessage::new(input.event_type, payload);
     let (app, endpoint) = (tenant.app.id, endpoint.id);
     let work = move |writer: &mut Writer<'_>| {
         let message = writer.accept_for(app, endpoint, new)?;

@@ -24,7 +24,7 @@ use crate::delivery::check_url;
 use crate::model::application::Metadata;
 use crate::model::cloud_event;
 use crate::model::endpoint::{DisabledReason, Endpoint, LiveSecret, SharedEndpoint};
-use crate::model::id::{AppId, EndpointId, OrgId};
+use crate::model::id::{AppId, EndpointId, ID_BYTES, OrgId};
 use crate::model::limits::{DESCRIPTION_CHARS, ENDPOINT_CHANNELS, ENDPOINT_EVENT_TYPES};
 use crate::model::name::check_pattern;
 use crate::model::secret::SigningKey;
@@ -32,6 +32,7 @@ use crate::scheduler::shell::Board;
 use crate::store::directory::Tenant;
 use crate::store::idempotency::Answer;
 use crate::store::operational;
+use crate::store::pages::Page;
 use crate::store::{Error, Writer};
 
 /// What a caller sends to make or replace one.
@@ -274,23 +275,8 @@ impl EndpointIn {
     fn into_new(self, writer: &Writer<'_>, app: AppId, key: SigningKey) -> Endpoint {
         let now = writer.now();
         let mut endpoint = Endpoint {
-            id: writer.new_endpoint_id(),
-            app,
-            uid: None,
-            url: String::new(),
-            description: String::new(),
-            version: 1,
-            disabled: None,
-            event_types: None,
-            channels: None,
-            throttle_rate: None,
-            ordered: false,
-            metadata: Metadata::new(),
             secrets: vec![LiveSecret { key, expires_at: None }],
-            headers: BTreeMap::new(),
-            created_at: now,
-            updated_at: now,
-            deleted: false,
+            ..Endpoint::new(writer.new_endpoint_id(), app, "", now)
         };
         self.apply(&mut endpoint);
         endpoint
@@ -345,19 +331,26 @@ pub(super) fn find(
     Ok((tenant, endpoint))
 }
 
+/// The place an iterator over a tenant's endpoints names: an id, also of one that is gone, or a uid.
+pub(super) fn place(tenant: &Tenant, text: &str) -> Result<[u8; ID_BYTES], ()> {
+    let known = tenant.endpoint(text).map(|e| e.id.0);
+    known.or_else(|| text.parse::<EndpointId>().ok().map(|id| id.0)).ok_or(())
+}
+
+/// The endpoints of a page.
+pub(super) fn page_of(
+    tenant: &Tenant,
+    page: &PageRequest,
+) -> Result<Page<SharedEndpoint>, ApiError> {
+    let range = page.range(|text| place(tenant, text))?;
+    Ok(cut(page, tenant.endpoints.values().cloned().collect(), |e| e.id.0, &range))
+}
+
 /// `GET /app/{app}/endpoint`
 pub(super) fn list(api: &Api, request: &Request, whose: Whose<'_>) -> Result<Reply, ApiError> {
     let tenant = whose.tenant(api, request)?;
     let page = PageRequest::of(&Query::parse(&request.query)?, true)?;
-    let id_of = |text: &str| {
-        tenant
-            .endpoint(text)
-            .map(|e| e.id.0)
-            .or_else(|| text.parse::<EndpointId>().ok().map(|id| id.0))
-    };
-    let range = page.range(|text| id_of(text).ok_or(()))?;
-    let rows: Vec<SharedEndpoint> = tenant.endpoints.values().cloned().collect();
-    let rows = cut(&page, rows, |e| e.id.0, &range);
+    let rows = page_of(&tenant, &page)?;
     let id = |endpoint: &SharedEndpoint| endpoint.id.to_string();
     let out = page.answer(
         rows,

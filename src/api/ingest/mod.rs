@@ -175,16 +175,9 @@ fn make(writer: &mut Writer<'_>, draft: Draft) -> Result<Arc<Source>, Error> {
 
 fn own_application(writer: &Writer<'_>, source: &Source) -> Application {
     Application {
-        id: writer.new_application_id(),
-        org: source.org,
-        uid: None,
         name: source.name.clone(),
-        throttle_rate: None,
         metadata: Metadata::from([("source".to_owned(), source.id.to_string())]),
-        created_at: writer.now(),
-        updated_at: writer.now(),
-        deleted: false,
-        tokens_valid_from: Timestamp(0),
+        ..Application::new(writer.new_application_id(), source.org, writer.now())
     }
 }
 

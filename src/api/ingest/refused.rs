@@ -71,37 +71,35 @@ fn page(api: &Api, request: &Request, source: &Source) -> Result<(PageRequest, R
     Ok((page, rows))
 }
 
-fn id_of((id, _): &(CaptureId, Refused)) -> String {
-    id.to_string()
+/// What a source refused, a page of it, each as `out` shows it.
+fn listed<T: Serialize>(
+    api: &Api,
+    request: &Request,
+    id: &str,
+    out: impl Fn(&Source, CaptureId, Refused) -> T,
+) -> Answer {
+    let source = find(api, request, id)?;
+    let (page, rows) = page(api, request, &source)?;
+    let out = page.answer(
+        rows,
+        |(id, _)| id.to_string(),
+        |id| CaptureId(id).to_string(),
+        |(id, refused)| out(&source, id, refused),
+    );
+    Ok(Reply::json(200, &out))
 }
 
 /// `GET /source/{source}/refused`: newest first.
 pub(in crate::api) fn list(api: &Api, request: &Request, id: &str) -> Answer {
-    let source = find(api, request, id)?;
-    let (page, rows) = page(api, request, &source)?;
-    let out = page.answer(
-        rows,
-        id_of,
-        |id| CaptureId(id).to_string(),
-        |(id, refused)| RefusedOut::of(id, &refused),
-    );
-    Ok(Reply::json(200, &out))
+    listed(api, request, id, |_, id, refused| RefusedOut::of(id, &refused))
 }
 
 /// `GET /source/{source}/log`: the same, whole, as the libraries know it.
 pub(in crate::api) fn log(api: &Api, request: &Request, id: &str) -> Answer {
-    let source = find(api, request, id)?;
-    let (page, rows) = page(api, request, &source)?;
-    let out = page.answer(
-        rows,
-        id_of,
-        |id| CaptureId(id).to_string(),
-        |(id, listed)| {
-            let whole = api.store.refused_request(source.id, id).ok().flatten();
-            log_out(source.id, id, &whole.unwrap_or(listed))
-        },
-    );
-    Ok(Reply::json(200, &out))
+    listed(api, request, id, |source, id, listed| {
+        let whole = api.store.refused_request(source.id, id).ok().flatten();
+        log_out(source.id, id, &whole.unwrap_or(listed))
+    })
 }
 
 fn log_out(source: SourceId, id: CaptureId, refused: &Refused) -> LogOut {

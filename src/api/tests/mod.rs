@@ -48,7 +48,7 @@ use crate::model::id::{AppId, EndpointId};
 use crate::scheduler::shell::Board;
 use crate::store::attempts::AttemptResult;
 use crate::store::tasks::Step;
-use crate::store::{Options, Store, Sync};
+use crate::store::{Options, Store};
 
 /// Bytes a payload may have here.
 const MAX_PAYLOAD: usize = 64 * 1024;
@@ -102,17 +102,12 @@ impl House {
     fn with(change: impl FnOnce(&mut ApiSettings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = Options {
-            path: folder.path().join("store"),
-            sync: Sync::Os,
-            cache: 1 << 20,
-            retention: Duration::from_secs(90 * 24 * 3600),
-            min_free: 0,
-            max_size: 0,
-            keys: crate::store::Keys::default(),
-            clock: Arc::new(SystemClock),
-            entropy: Box::new(|buffer| getrandom::fill(buffer).unwrap()),
             threaded: true,
-            answers: None,
+            ..Options::trial(
+                folder.path().join("store"),
+                Arc::new(SystemClock),
+                Box::new(|buffer| getrandom::fill(buffer).unwrap()),
+            )
         };
         let store = Arc::new(Store::open(options, Box::new(drop)).unwrap());
         let mut settings = ApiSettings {
@@ -225,23 +220,33 @@ impl House {
     /// Records an attempt for the first due row of the endpoint's queue, as the scheduler would;
     /// its id.
     fn attempt(&self, app: &str, endpoint: &str, status: u16) -> String {
-        let row = *self.due(endpoint).first().expect("something is due");
-        let now = self.api.store.now();
         let succeeded = (200..300).contains(&status);
-        let result = AttemptResult {
+        let verdict = if succeeded { Verdict::Succeeded } else { Verdict::Exhausted };
+        let row = *self.due(endpoint).first().expect("something is due");
+        self.record(self.attempted(app, row, status, verdict))
+    }
+
+    /// What came of an attempt for a row.
+    fn attempted(&self, app: &str, row: QueueRow, status: u16, verdict: Verdict) -> AttemptResult {
+        let succeeded = (200..300).contains(&status);
+        AttemptResult {
             row,
             app: app.parse::<AppId>().unwrap(),
             url: "https://receiver.example/hook".to_owned(),
-            started_at: now,
+            started_at: self.api.store.now(),
             duration_ms: 12,
             status: Some(status),
             response: format!("answer {status}").into_bytes(),
             failure_code: if succeeded { "" } else { "status" },
-            verdict: if succeeded { Verdict::Succeeded } else { Verdict::Exhausted },
+            verdict,
             keeps_place: false,
             gone: false,
             blames_endpoint: row.trigger == Trigger::Scheduled,
-        };
+        }
+    }
+
+    /// Writes what came of an attempt; its id.
+    fn record(&self, result: AttemptResult) -> String {
         let id = self.api.store.write_and_wait(move |writer| writer.record(&result)).unwrap();
         let id = id.expect("the message is there");
         id.to_string()

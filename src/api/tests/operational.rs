@@ -6,7 +6,7 @@ use super::{House, fields, ids};
 use crate::api::auth::{DEFAULT_ORG, Subject};
 use crate::model::clock::Timestamp;
 use crate::model::delivery::Verdict;
-use crate::model::id::{AppId, EndpointId};
+use crate::model::id::EndpointId;
 use crate::store::attempts::AttemptResult;
 
 const OWN: &str = "/operational-webhook/endpoint";
@@ -125,23 +125,8 @@ fn record(house: &House, app: &str, endpoint: &str, verdict: Verdict) {
     let id: EndpointId = endpoint.parse().unwrap();
     let none = std::collections::HashSet::new();
     let rows = house.api.store.queue_head(id, Timestamp(u64::MAX), &none, false, 1).unwrap().rows;
-    let row = rows[0];
-    let succeeded = verdict == Verdict::Succeeded;
-    let result = AttemptResult {
-        row,
-        app: app.parse::<AppId>().unwrap(),
-        url: "https://receiver.example/hook".to_owned(),
-        started_at: house.api.store.now(),
-        duration_ms: 1,
-        status: Some(if succeeded { 200 } else { 500 }),
-        response: Vec::new(),
-        failure_code: if succeeded { "" } else { "status" },
-        verdict,
-        keeps_place: false,
-        gone: false,
-        blames_endpoint: true,
-    };
-    house.api.store.write_and_wait(move |writer| writer.record(&result)).unwrap();
+    let status = if verdict == Verdict::Succeeded { 200 } else { 500 };
+    house.record(house.attempted(app, rows[0], status, verdict));
 }
 
 #[test]
@@ -194,22 +179,9 @@ fn an_endpoint_that_is_gone_is_told_of_with_the_moment_it_began_to_fail() {
     let app = house.app("shop");
     let endpoint = house.endpoint(&app);
     house.message(&app, "a");
+    let again = Verdict::Retry(house.api.store.now());
     let row = house.due(&endpoint)[0];
-    let result = AttemptResult {
-        row,
-        app: app.parse::<AppId>().unwrap(),
-        url: "https://receiver.example/hook".to_owned(),
-        started_at: house.api.store.now(),
-        duration_ms: 1,
-        status: Some(410),
-        response: Vec::new(),
-        failure_code: "status",
-        verdict: Verdict::Retry(house.api.store.now()),
-        keeps_place: false,
-        gone: true,
-        blames_endpoint: true,
-    };
-    house.api.store.write_and_wait(move |writer| writer.record(&result)).unwrap();
+    house.record(AttemptResult { gone: true, ..house.attempted(&app, row, 410, again) });
     let told = heard(&house);
     let disabled = told.iter().find(|e| e["type"] == "endpoint.disabled").unwrap();
     assert_eq!(disabled["data"]["endpointId"], json!(endpoint));

@@ -166,16 +166,8 @@ impl Steps<'_> {
     fn application(&mut self, uid: &str, file: &ApplicationFile) -> Result<(), Error> {
         let old = self.directory.find_tenant(self.org, uid)?.map(|t| Arc::clone(&t.app));
         let mut new = old.as_deref().cloned().unwrap_or_else(|| Application {
-            id: NO_APP,
-            org: self.org,
             uid: Some(uid.to_owned()),
-            name: String::new(),
-            throttle_rate: None,
-            metadata: Metadata::new(),
-            created_at: NO_TIME,
-            updated_at: NO_TIME,
-            deleted: false,
-            tokens_valid_from: NO_TIME,
+            ..Application::new(NO_APP, self.org, NO_TIME)
         });
         new.name = file.name.clone().unwrap_or_else(|| uid.to_owned());
         new.throttle_rate = file.throttle_rate;
@@ -305,23 +297,8 @@ fn marked(metadata: &BTreeMap<String, String>) -> Metadata {
 
 fn new_endpoint(uid: &str) -> Endpoint {
     Endpoint {
-        id: EndpointId([0; 20]),
-        app: NO_APP,
         uid: Some(uid.to_owned()),
-        url: String::new(),
-        description: String::new(),
-        version: 1,
-        disabled: None,
-        event_types: None,
-        channels: None,
-        throttle_rate: None,
-        ordered: false,
-        metadata: Metadata::new(),
-        secrets: Vec::new(),
-        headers: BTreeMap::new(),
-        created_at: NO_TIME,
-        updated_at: NO_TIME,
-        deleted: false,
+        ..Endpoint::new(EndpointId([0; 20]), NO_APP, "", NO_TIME)
     }
 }
 
@@ -474,16 +451,9 @@ fn write_source(
             (writer.application(org, &app)?.id, false)
         } else {
             let own = Application {
-                id: writer.new_application_id(),
-                org,
-                uid: None,
                 name: new.name.clone(),
-                throttle_rate: None,
                 metadata: marked(&BTreeMap::new()),
-                created_at: now,
-                updated_at: now,
-                deleted: false,
-                tokens_valid_from: NO_TIME,
+                ..Application::new(writer.new_application_id(), org, now)
             };
             (writer.put_application(own)?.id, true)
         };

@@ -1,7 +1,6 @@
 //! From files to the store: what is read, what is refused and where, and the difference made.
 
 use std::path::Path as FilePath;
-use std::time::Duration;
 
 use super::plan::Action;
 use super::read::{Lines, read};
@@ -9,7 +8,7 @@ use super::*;
 use crate::config::load::Environment;
 use crate::model::clock::SystemClock;
 use crate::model::source::Source;
-use crate::store::{Options, Sync};
+use crate::store::Options;
 
 struct House {
     folder: tempfile::TempDir,
@@ -42,19 +41,11 @@ impl House {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("conf.d")).unwrap();
-        let options = Options {
-            path: folder.path().join("store"),
-            sync: Sync::Os,
-            cache: 1 << 20,
-            retention: Duration::from_secs(3600),
-            min_free: 0,
-            max_size: 0,
-            keys: crate::store::Keys::default(),
-            clock: Arc::new(SystemClock),
-            entropy: Box::new(|buffer| getrandom::fill(buffer).unwrap()),
-            threaded: false,
-            answers: None,
-        };
+        let options = Options::trial(
+            folder.path().join("store"),
+            Arc::new(SystemClock),
+            Box::new(|buffer| getrandom::fill(buffer).unwrap()),
+        );
         let store = Arc::new(Store::open(options, Box::new(drop)).unwrap());
         let inbound = Arc::new(Inbound::new(Arc::clone(&store), "https://h.example"));
         let files = Files::new(store, inbound, false, AddressPolicy::default());

@@ -1,44 +1,28 @@
 //! TLS receivers: good ones, and each way to be a bad one.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, date_time_ymd};
+use rustls::{ServerConnection, StreamOwned};
+
+#[path = "../../../tests/support/certificates.rs"]
+mod certificates;
+
+use certificates::{Authority, Identity, authority, params, server_config};
 
 use super::*;
 use crate::model::outcome::{Phase, TlsFailure};
 
 const NAME: &str = "receiver.example";
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
-
-fn authority() -> Authority {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-/// A certificate of the authority: its chain and its key.
-struct Identity {
-    der: CertificateDer<'static>,
-    pem: String,
-    key: KeyPair,
-}
-
 fn identity(by: &Authority, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
-    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    let mut params = params(name);
     change(&mut params);
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.signed_by(&key, by).unwrap();
-    Identity { der: certificate.der().clone(), pem: certificate.pem(), key }
+    Identity::new(Some(by), &params)
 }
 
 fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> Identity {
-    let mut params = CertificateParams::new([NAME.to_owned()]).unwrap();
+    let mut params = params(NAME);
     change(&mut params);
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.self_signed(&key).unwrap();
-    Identity { der: certificate.der().clone(), pem: certificate.pem(), key }
+    Identity::new(None, &params)
 }
 
 /// A receiver with this identity; it wants a certificate of `clients` where that is given.
@@ -54,21 +38,7 @@ fn running(
     clients: Option<&Authority>,
     script: impl Fn(&mut Session, usize) -> io::Result<()> + Send + Sync + 'static,
 ) -> Scripted {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .unwrap();
-    let builder = match clients {
-        None => builder.with_no_client_auth(),
-        Some(authority) => {
-            let mut roots = RootCertStore::empty();
-            roots.add(authority.der().clone()).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(verifier.build().unwrap())
-        }
-    };
-    let key = PrivateKeyDer::try_from(with.key.serialize_der()).unwrap();
-    let config = Arc::new(builder.with_single_cert(vec![with.der.clone()], key).unwrap());
+    let config = server_config(with, clients);
     Scripted::start(move |stream, number| {
         let session = ServerConnection::new(Arc::clone(&config)).unwrap();
         script(&mut StreamOwned::new(session, stream.try_clone()?), number)

@@ -13,7 +13,6 @@ use std::time::Duration;
 use super::breaker::Pause;
 use super::core::{Command, Event, Finished, Limits, State};
 use super::lane::Task;
-use crate::model::application::Metadata;
 use crate::model::clock::Timestamp;
 use crate::model::delivery::{QueueKey, QueueRow, Trigger, Verdict};
 use crate::model::endpoint::{Endpoint, SharedEndpoint};
@@ -35,25 +34,7 @@ fn endpoint_id(n: u16) -> EndpointId {
 }
 
 fn endpoint(n: u16) -> Endpoint {
-    Endpoint {
-        id: endpoint_id(n),
-        app: APP,
-        uid: None,
-        url: "https://example.com/".to_owned(),
-        description: String::new(),
-        version: 1,
-        disabled: None,
-        event_types: None,
-        channels: None,
-        throttle_rate: None,
-        ordered: false,
-        metadata: Metadata::new(),
-        secrets: Vec::new(),
-        headers: BTreeMap::new(),
-        created_at: Timestamp(0),
-        updated_at: Timestamp(0),
-        deleted: false,
-    }
+    Endpoint::new(endpoint_id(n), APP, "https://example.com/", Timestamp(0))
 }
 
 fn ok() -> Outcome {

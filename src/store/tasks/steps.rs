@@ -230,14 +230,10 @@ impl Store {
         let rows = self.task_rows(task.id, usize::from(u16::MAX))?;
         let payload: Vec<u8> = rows.into_iter().flat_map(|(_, chunk)| chunk).collect();
         let new = NewMessage {
-            event_type: message.event_type.clone(),
             event_id: message.event_id.clone(),
             channels: message.channels.clone(),
-            tags: Vec::new(),
-            deliver_at: None,
             payload_retention_hours: message.payload_retention_hours,
-            content_type: None,
-            payload: payload.into(),
+            ..NewMessage::new(message.event_type.clone(), payload)
         };
         let cursor = apps.last().map_or_else(|| task.cursor.clone(), |app| app.0.to_vec());
         let seen = apps.len() as u64;

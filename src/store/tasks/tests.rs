@@ -6,7 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::application::{Application, Metadata};
+use crate::model::application::Application;
 use crate::model::clock::{Clock as _, SystemClock, Timestamp};
 use crate::model::delivery::{QueueRow, State, Trigger, Verdict};
 use crate::model::endpoint::{Endpoint, LiveSecret};
@@ -14,23 +14,15 @@ use crate::model::id::{AppId, EndpointId, MessageId};
 use crate::model::message::NewMessage;
 use crate::model::secret::SigningKey;
 use crate::model::task::{Broadcast, ReplayFilter, Span};
+use crate::store::Options;
 use crate::store::attempts::AttemptResult;
-use crate::store::{Options, Sync};
 
 pub(in crate::store) fn open(folder: &TempDir) -> Store {
-    let options = Options {
-        path: folder.path().join("store"),
-        sync: Sync::Os,
-        cache: 1 << 20,
-        retention: Duration::from_secs(90 * 24 * 3600),
-        min_free: 0,
-        max_size: 0,
-        keys: crate::store::Keys::default(),
-        clock: Arc::new(SystemClock),
-        entropy: Box::new(|buffer| getrandom::fill(buffer).unwrap()),
-        threaded: false,
-        answers: None,
-    };
+    let options = Options::trial(
+        folder.path().join("store"),
+        Arc::new(SystemClock),
+        Box::new(|buffer| getrandom::fill(buffer).unwrap()),
+    );
     Store::open(options, Box::new(drop)).unwrap()
 }
 
@@ -42,16 +34,8 @@ fn app(store: &Store) -> AppId {
     let make = |writer: &mut Writer<'_>| {
         let now = writer.now();
         let app = Application {
-            id: writer.new_application_id(),
-            org: org(),
-            uid: None,
             name: "shop".to_owned(),
-            throttle_rate: None,
-            metadata: Metadata::new(),
-            created_at: now,
-            updated_at: now,
-            deleted: false,
-            tokens_valid_from: Timestamp(0),
+            ..Application::new(writer.new_application_id(), org(), now)
         };
         Ok(writer.put_application(app)?.id)
     };
@@ -67,23 +51,8 @@ fn endpoint(
         let now = writer.now();
         let key = SigningKey::symmetric_from_random([7; 32]);
         let mut endpoint = Endpoint {
-            id: writer.new_endpoint_id(),
-            app,
-            uid: None,
-            url: "https://a.example".to_owned(),
-            description: String::new(),
-            version: 1,
-            disabled: None,
-            event_types: None,
-            channels: None,
-            throttle_rate: None,
-            ordered: false,
-            metadata: Metadata::new(),
             secrets: vec![LiveSecret { key, expires_at: None }],
-            headers: std::collections::BTreeMap::new(),
-            created_at: now,
-            updated_at: now,
-            deleted: false,
+            ..Endpoint::new(writer.new_endpoint_id(), app, "https://a.example", now)
         };
         change(&mut endpoint);
         Ok(writer.put_endpoint(endpoint)?.id)
@@ -92,16 +61,7 @@ fn endpoint(
 }
 
 fn message(store: &Store, app: AppId, event_type: &str) -> MessageId {
-    let new = NewMessage {
-        event_type: event_type.to_owned(),
-        event_id: None,
-        channels: Vec::new(),
-        tags: Vec::new(),
-        deliver_at: None,
-        payload_retention_hours: None,
-        content_type: None,
-        payload: bytes::Bytes::from_static(b"{}"),
-    };
+    let new = NewMessage::new(event_type.to_owned(), bytes::Bytes::from_static(b"{}"));
     store.write_and_wait(move |writer| Ok(writer.accept(app, new)?.id)).unwrap()
 }
 
@@ -116,24 +76,25 @@ fn due(store: &Store, endpoint: EndpointId) -> Vec<QueueRow> {
 
 /// Ends every delivery that waits for the endpoint.
 fn end_all(store: &Store, app: AppId, endpoint: EndpointId, status: u16) {
-    let verdict = if status == 200 { Verdict::Succeeded } else { Verdict::Exhausted };
-    for row in due(store, endpoint) {
-        let result = AttemptResult {
-            row,
-            app,
-            url: "https://a.example".to_owned(),
-            started_at: store.now(),
-            duration_ms: 1,
-            status: Some(status),
-            response: Vec::new(),
-            failure_code: if status == 200 { "" } else { "status" },
-            verdict,
-            keeps_place: false,
-            gone: false,
-            blames_endpoint: false,
-        };
-        store.write_and_wait(move |writer| writer.record(&result)).unwrap();
-    }
+    due(store, endpoint).into_iter().for_each(|row| end(store, app, row, status));
+}
+
+fn end(store: &Store, app: AppId, row: QueueRow, status: u16) {
+    let result = AttemptResult {
+        row,
+        app,
+        url: "https://a.example".to_owned(),
+        started_at: store.now(),
+        duration_ms: 1,
+        status: Some(status),
+        response: Vec::new(),
+        failure_code: if status == 200 { "" } else { "status" },
+        verdict: if status == 200 { Verdict::Succeeded } else { Verdict::Exhausted },
+        keeps_place: false,
+        gone: false,
+        blames_endpoint: false,
+    };
+    store.write_and_wait(move |writer| writer.record(&result)).unwrap();
 }
 
 fn start(store: &Store, work: Work) -> TaskId {
@@ -263,32 +224,13 @@ fn bulk_replay_holds_to_its_filter() {
         // As they were before.
         for (id, status) in [(good, 200), (bad, 503), (other, 404)] {
             if queued.contains(&id) {
-                let only = due(&store, to).into_iter().find(|row| row.key.message == id);
-                assert_eq!(only.unwrap().trigger, Trigger::Scheduled);
-                end_one(&store, app, to, id, status);
+                let only = due(&store, to).into_iter().find(|row| row.key.message == id).unwrap();
+                assert_eq!(only.trigger, Trigger::Scheduled);
+                end(&store, app, only, status);
             }
         }
         check_clean(&store);
     }
-}
-
-fn end_one(store: &Store, app: AppId, to: EndpointId, id: MessageId, status: u16) {
-    let row = due(store, to).into_iter().find(|row| row.key.message == id).unwrap();
-    let result = AttemptResult {
-        row,
-        app,
-        url: "https://a.example".to_owned(),
-        started_at: store.now(),
-        duration_ms: 1,
-        status: Some(status),
-        response: Vec::new(),
-        failure_code: "",
-        verdict: if status == 200 { Verdict::Succeeded } else { Verdict::Exhausted },
-        keeps_place: false,
-        gone: false,
-        blames_endpoint: false,
-    };
-    store.write_and_wait(move |writer| writer.record(&result)).unwrap();
 }
 
 #[test]

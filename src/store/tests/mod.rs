@@ -15,7 +15,7 @@ mod record;
 mod seal;
 mod tenants;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use super::attempts::AttemptResult;
 use super::events::Events;
-use super::{Options, Result, Store, Sync, Writer};
-use crate::model::application::{Application, Metadata};
+use super::{Options, Result, Store, Writer};
+use crate::model::application::Application;
 use crate::model::clock::{Clock, Timestamp};
 use crate::model::delivery::{Delivery, QueueRow, State, Verdict};
 use crate::model::endpoint::{Endpoint, LiveSecret};
@@ -56,23 +56,15 @@ struct Shelf {
 
 fn options(path: PathBuf, clock: &Arc<HandClock>) -> Options {
     let mut last = 0_u64;
+    let entropy = Box::new(move |buffer: &mut [u8]| {
+        for chunk in buffer.chunks_mut(8) {
+            last = last.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            chunk.copy_from_slice(&last.to_be_bytes()[..chunk.len()]);
+        }
+    });
     Options {
-        path,
-        sync: Sync::Os,
-        cache: 1 << 20,
         retention: RETENTION,
-        min_free: 0,
-        max_size: 0,
-        keys: crate::store::Keys::default(),
-        clock: Arc::clone(clock) as Arc<dyn Clock>,
-        entropy: Box::new(move |buffer| {
-            for chunk in buffer.chunks_mut(8) {
-                last = last.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                chunk.copy_from_slice(&last.to_be_bytes()[..chunk.len()]);
-            }
-        }),
-        threaded: false,
-        answers: None,
+        ..Options::trial(path, Arc::clone(clock) as Arc<dyn Clock>, entropy)
     }
 }
 
@@ -83,55 +75,23 @@ fn temporary() -> tempfile::TempDir {
 
 fn new_application(writer: &Writer<'_>) -> Application {
     Application {
-        id: writer.new_application_id(),
-        org: OrgId::default_org(),
-        uid: None,
         name: "shelf".to_owned(),
-        throttle_rate: None,
-        metadata: Metadata::new(),
-        created_at: writer.now(),
-        updated_at: writer.now(),
-        deleted: false,
-        tokens_valid_from: Timestamp(0),
+        ..Application::new(writer.new_application_id(), OrgId::default_org(), writer.now())
     }
 }
 
 fn new_endpoint(writer: &Writer<'_>, app: AppId) -> Endpoint {
     Endpoint {
-        id: writer.new_endpoint_id(),
-        app,
-        uid: None,
-        url: "https://example.com/".to_owned(),
-        description: String::new(),
-        version: 1,
-        disabled: None,
-        event_types: None,
-        channels: None,
-        throttle_rate: None,
-        ordered: false,
-        metadata: Metadata::new(),
         secrets: vec![LiveSecret {
             key: SigningKey::symmetric_from_random([7; 32]),
             expires_at: None,
         }],
-        headers: BTreeMap::new(),
-        created_at: writer.now(),
-        updated_at: writer.now(),
-        deleted: false,
+        ..Endpoint::new(writer.new_endpoint_id(), app, "https://example.com/", writer.now())
     }
 }
 
 fn new_message(payload: &[u8]) -> NewMessage {
-    NewMessage {
-        event_type: "order.paid".to_owned(),
-        event_id: None,
-        channels: Vec::new(),
-        tags: Vec::new(),
-        deliver_at: None,
-        payload_retention_hours: None,
-        content_type: None,
-        payload: bytes::Bytes::copy_from_slice(payload),
-    }
+    NewMessage::new("order.paid", bytes::Bytes::copy_from_slice(payload))
 }
 
 fn seconds(n: u64) -> Duration {

@@ -9,7 +9,7 @@ use posthaste::api::auth::{self, DEFAULT_ORG, Secret, Subject};
 use posthaste::api::serve::{ServeLimits, serve};
 use posthaste::api::{Api, ApiSettings};
 use posthaste::delivery::AddressPolicy;
-use posthaste::model::application::{Application, Metadata};
+use posthaste::model::application::Application;
 use posthaste::model::clock::{Clock, Timestamp};
 use posthaste::model::id::{MessageId, OrgId};
 use posthaste::model::source::{Source, SourceSecret};
@@ -171,16 +171,8 @@ impl House {
             .write_and_wait(move |writer| {
                 let (org, now) = (OrgId::default_org(), writer.now());
                 let app = writer.put_application(Application {
-                    id: writer.new_application_id(),
-                    org,
-                    uid: None,
                     name: "in".to_owned(),
-                    throttle_rate: None,
-                    metadata: Metadata::new(),
-                    created_at: now,
-                    updated_at: now,
-                    deleted: false,
-                    tokens_valid_from: Timestamp(0),
+                    ..Application::new(writer.new_application_id(), org, now)
                 })?;
                 let mut source = Source::new(writer.new_source_id(), org, app.id, token, now);
                 source.provider = provider;
