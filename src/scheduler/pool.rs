@@ -19,8 +19,12 @@ use std::time::{Duration, Instant};
 /// A thread that had nothing to do for so long goes.
 pub const IDLE: Duration = Duration::from_secs(30);
 
-/// Threads that are enough for all jobs that are quick.
-const ENOUGH: usize = 8;
+/// Threads that are enough for all jobs that are quick, while few wait.
+const ENOUGH: usize = 6;
+
+/// For so many quick jobs that wait there is one thread more: else accepting would leave delivering
+/// behind, and what waits for long has to be read from disk again.
+const WAITING: usize = 6;
 
 /// A quick job that takes longer than this is not: its thread is not counted any more.
 const STUCK: Duration = Duration::from_millis(5);
@@ -112,7 +116,7 @@ impl<K: Hash + Eq + Copy, J> PoolState<K, J> {
 
     /// As many threads as are enough work on quick jobs, not counting those that are stuck.
     fn has_enough(&self) -> bool {
-        self.quick >= ENOUGH + self.stuck
+        self.quick >= ENOUGH + self.stuck + self.ready.len() / WAITING
     }
 }
 
@@ -152,8 +156,9 @@ impl<K: Hash + Eq + Copy + Send + 'static, J: Send + 'static> Pool<K, J> {
             return Ok(());
         }
         state.active.insert(key, active + 1);
-        if quick && state.has_enough() {
+        if quick && (state.has_enough() || !state.ready.is_empty()) {
             state.ready.push_back(Ready { key, quick, job });
+            self.fill(&mut state);
             return Ok(());
         }
         self.hand_over(&mut state, Ready { key, quick, job }).map_err(|(ready, err)| {
@@ -175,20 +180,24 @@ impl<K: Hash + Eq + Copy + Send + 'static, J: Send + 'static> Pool<K, J> {
             (1..began_before).contains(&thread.slot.quick_since.load(Ordering::Relaxed))
         };
         state.stuck = state.threads.iter().filter(is_stuck).count();
-        while !state.has_enough()
-            && let Some(ready) = state.ready.pop_front()
-        {
-            if let Err((ready, _)) = self.hand_over(&mut state, ready) {
-                // Without another thread it waits for those there are.
-                state.ready.push_front(ready);
-                break;
-            }
-        }
+        self.fill(&mut state);
         !state.ready.is_empty()
     }
 
+    /// Has threads take what waits, until they are enough.
+    fn fill(&self, state: &mut PoolState<K, J>) {
+        while !state.has_enough()
+            && let Some(ready) = state.ready.pop_front()
+        {
+            if let Err((ready, _)) = self.hand_over(state, ready) {
+                // Without another thread it waits for those there are.
+                state.ready.push_front(ready);
+                return;
+            }
+        }
+    }
+
     /// Gives a job to an idle thread, or to a new one.
-    #[expect(clippy::type_complexity, reason = "a job that comes back, and why")]
     fn hand_over(
         &self,
         state: &mut PoolState<K, J>,
@@ -207,7 +216,6 @@ impl<K: Hash + Eq + Copy + Send + 'static, J: Send + 'static> Pool<K, J> {
         Ok(())
     }
 
-    #[expect(clippy::type_complexity, reason = "a job that comes back, and why")]
     fn start(
         &self,
         state: &mut PoolState<K, J>,
@@ -324,10 +332,11 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(10);
 
     type Gate = mpsc::Receiver<()>;
+    /// A number, and the thread that had it.
+    type Seen = mpsc::Receiver<(u32, String)>;
 
     /// A pool whose jobs wait for their gate, and say their number and their thread's name.
-    fn gated<K: Hash + Eq + Copy + Send + 'static>()
-    -> (Pool<K, (u32, Gate)>, mpsc::Receiver<(u32, String)>) {
+    fn gated() -> (Pool<u32, (u32, Gate)>, Seen) {
         let (done, seen) = mpsc::channel();
         let pool = Pool::new(move |(n, gate): (u32, Gate)| {
             gate.recv().unwrap_or_default();
@@ -337,9 +346,9 @@ mod tests {
         (pool, seen)
     }
 
-    fn start<K: Hash + Eq + Copy + Send + 'static>(
-        pool: &Pool<K, (u32, Gate)>,
-        key: K,
+    fn start(
+        pool: &Pool<u32, (u32, Gate)>,
+        key: u32,
         most: usize,
         quick: bool,
         n: u32,
@@ -391,17 +400,30 @@ mod tests {
         let (pool, seen) = gated();
         let count = u32::try_from(ENOUGH).unwrap();
         let first: Vec<_> = (0..count).map(|n| start(&pool, n, 100, true, n)).collect();
-        let more: Vec<_> = (count..2 * count).map(|n| start(&pool, n, 100, true, n)).collect();
+        let some = count + u32::try_from(WAITING).unwrap();
+        let more: Vec<_> = (count..some).map(|n| start(&pool, n, 100, true, n)).collect();
         assert_eq!(pool.threads(), ENOUGH);
         let slow = start(&pool, 0, 100, false, 1000);
         assert_eq!(pool.threads(), ENOUGH + 1, "what is not quick never waits");
         more.iter().for_each(|gate| gate.send(()).unwrap());
         first[0].send(()).unwrap();
-        let order: Vec<_> = (0..=count).map(|_| seen.recv_timeout(LIMIT).unwrap()).collect();
+        let order: Vec<_> = (0..=more.len()).map(|_| seen.recv_timeout(LIMIT).unwrap()).collect();
         let numbers: Vec<_> = order.iter().map(|(n, _)| *n).collect();
-        assert_eq!(numbers[1..], (count..2 * count).collect::<Vec<_>>());
+        assert_eq!(numbers[1..], (count..some).collect::<Vec<_>>());
         assert!(order.iter().all(|(_, name)| name == "deliver-000"), "without having slept");
         drop((first, slow));
+        pool.close();
+    }
+
+    #[test]
+    fn when_many_quick_jobs_wait_there_are_more_threads() {
+        let (pool, _seen) = gated();
+        let jobs = u32::try_from(ENOUGH + WAITING).unwrap();
+        let mut gates: Vec<_> = (0..jobs).map(|n| start(&pool, n, 100, true, n)).collect();
+        assert_eq!(pool.threads(), ENOUGH);
+        gates.push(start(&pool, jobs, 100, true, jobs));
+        assert_eq!(pool.threads(), ENOUGH + 1);
+        drop(gates);
         pool.close();
     }
 
