@@ -48,7 +48,7 @@ fn pace(outcome: &Outcome) -> Pace {
     match outcome.failure {
         _ if outcome.is_network_down() => Pace::Unproven,
         Some(Failure::Internal { .. }) => Pace::Unproven,
-        Some(Failure::Timeout { .. }) => Pace::Stuck,
+        _ if outcome.is_timeout() => Pace::Stuck,
         _ if outcome.duration >= SLOW => Pace::Slow,
         _ => Pace::Well,
     }

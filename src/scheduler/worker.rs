@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use super::core::{Event, Finished};
 use super::lane::{Content, Task};
 use super::shell::Input;
-use crate::delivery::{Deliverer, Job, wrap};
+use crate::delivery::{Client, Deliverer, Job, wrap};
 use crate::model::clock::Clock;
 use crate::model::endpoint::SharedEndpoint;
 use crate::model::message::Message;
@@ -66,6 +66,10 @@ impl Deliver for Deliverer {
             content_type: event.as_ref().map_or(plain, |event| &event.content_type),
             keys: &endpoint.live_keys(now),
             headers: &headers,
+            oauth: endpoint
+                .oauth
+                .as_ref()
+                .map(|credentials| Client { endpoint: endpoint.id, credentials }),
             shard: shard(endpoint),
         })
     }
@@ -152,7 +156,7 @@ impl Worker {
 /// An address that the guard refused is for the operator to know: the owner of the endpoint is not
 /// told what a name led to.
 fn tell_refused(endpoint: &SharedEndpoint, outcome: &Outcome) {
-    if let Some(failure @ Failure::AddressRefused { .. }) = &outcome.failure {
+    if let Some(failure) = outcome.failure.as_ref().filter(|it| it.is_refused_address()) {
         tracing::warn!(endpoint = %endpoint.id, app = %endpoint.app, "not delivered: {failure}");
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod example;
 pub mod headers;
+pub mod oauth;
 pub mod secret;
 pub mod stats;
 pub mod throttle;
