@@ -6,6 +6,7 @@
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
@@ -21,9 +22,9 @@ use super::proxy::Proxy;
 use super::resolver::{Deferred, Lookup, Names, SystemLookup};
 use super::tls::{Trust, TrustError, client_config};
 use super::tokens::Tokens;
-use super::trace;
 use super::url::check_url;
 use super::wire::{MAX_AGE, MAX_HEADER_BYTES};
+use super::{route, trace};
 use crate::model::outcome::{Failure, MAX_KEPT_BODY, Outcome, Phase};
 use crate::model::secret::SigningKey;
 use crate::signature::sign;
@@ -99,6 +100,8 @@ pub struct Deliverer {
     pub(super) config: DeliveryConfig,
     pub(super) agents: Vec<Agent>,
     pub(super) tokens: Tokens,
+    /// There has been a way out.
+    was_routed: AtomicBool,
 }
 
 impl Deliverer {
@@ -121,7 +124,18 @@ impl Deliverer {
             Agent::with_parts(client_settings(config.idle_per_endpoint), dialler, Deferred)
         };
         let agents = (0..SHARDS).map(agent).collect();
-        Ok(Self { config, agents, tokens: Tokens::default() })
+        let was_routed = AtomicBool::new(route::is_there());
+        Ok(Self { config, agents, tokens: Tokens::default(), was_routed })
+    }
+
+    /// Whether this machine has lost its way out. One that never had any delivers to a network
+    /// without one, and its absence says nothing.
+    pub fn is_cut_off(&self) -> bool {
+        if route::is_there() {
+            self.was_routed.store(true, Ordering::Relaxed);
+            return false;
+        }
+        self.was_routed.load(Ordering::Relaxed)
     }
 
     /// Makes one attempt. Whatever happens to it is in the [`Outcome`].

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::core::{Command, Finished, State};
 use super::lane::{Pace, QUICK, SLOW};
-use super::offline::{Blame, SUSPECT_WAIT};
-use crate::delivery::says_itself;
+use super::offline::{Blame, SUSPECT_WAIT, Trouble};
+use crate::delivery::{host_of, says_itself};
 use crate::model::clock::Timestamp;
 use crate::model::delivery::{Trigger, Verdict};
 use crate::model::outcome::{Failure, Outcome};
@@ -77,21 +77,20 @@ fn judge(
     lane.quick = outcome.is_success() && outcome.duration <= QUICK;
     if outcome.is_network_down() {
         let since = *lane.network_since.get_or_insert(now);
+        let host = host_of(failed_url(done, outcome));
+        let trouble = Trouble { host: &host, since, is_cut_off: done.is_cut_off };
         let blame = if outcome.failure.as_ref().is_some_and(Failure::is_unknown_name) {
-            state.network.unknown_name(since, now)
+            state.network.unknown_name(&trouble, now)
         } else {
-            state.network.failure(since, now)
+            state.network.failure(&trouble, now)
         };
+        let is_offline = state.network.offline_since().is_some();
+        if is_offline != was_offline {
+            out.push(Command::Offline(is_offline));
+        }
         if blame == Blame::Unclear {
             lane.blocked_until = Some(now.plus(SUSPECT_WAIT));
-            let is_offline = state.network.offline_since().is_some();
-            if is_offline && !was_offline {
-                out.push(Command::Offline(true));
-            }
             return (!was_offline).then_some((Verdict::Hold, false));
-        }
-        if was_offline && state.network.offline_since().is_none() {
-            out.push(Command::Offline(false));
         }
     } else {
         lane.network_since = None;
@@ -124,6 +123,14 @@ fn judge(
         return Some((Verdict::Hold, true));
     }
     Some((retry, true))
+}
+
+/// What could not be reached: the receiver, or the server of its access tokens.
+fn failed_url<'a>(done: &'a Finished, outcome: &Outcome) -> &'a str {
+    match (&outcome.failure, &done.endpoint.oauth) {
+        (Some(Failure::Token(_)), Some(oauth)) => &oauth.token_url,
+        _ => &done.endpoint.url,
+    }
 }
 
 /// Whether the failure's text says more than the status that is recorded beside it.

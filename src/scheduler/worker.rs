@@ -27,6 +27,11 @@ pub(super) struct Worker {
 pub trait Deliver: Send + Sync {
     /// Sends `payload` to `endpoint` as attempt `number`, and waits for what comes back.
     fn deliver(&self, attempt: &AttemptRequest<'_>) -> Outcome;
+
+    /// Whether this machine has lost its way out. Asked after an attempt that may have failed for it.
+    fn is_cut_off(&self) -> bool {
+        false
+    }
 }
 
 /// An attempt to be made.
@@ -73,6 +78,10 @@ impl Deliver for Deliverer {
             shard: shard(endpoint),
         })
     }
+
+    fn is_cut_off(&self) -> bool {
+        Self::is_cut_off(self)
+    }
 }
 
 /// A number that is the same for all attempts to an endpoint: the end of its id is chance.
@@ -118,7 +127,9 @@ impl Worker {
                 Some(Outcome::failed(failure, std::time::Duration::ZERO))
             }
         };
-        Finished { task, endpoint, outcome, started_at, schedule, chance: jitter }
+        let is_network_down = outcome.as_ref().is_some_and(Outcome::is_network_down);
+        let is_cut_off = is_network_down && self.deliverer.is_cut_off();
+        Finished { task, endpoint, outcome, started_at, schedule, chance: jitter, is_cut_off }
     }
 
     /// What is to be sent; `None` when the message is gone. With a failure comes the schedule that

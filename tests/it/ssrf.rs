@@ -247,6 +247,32 @@ fn look_ups_that_fail_or_hang_end_in_time_and_hold_up_nobody() {
     house.stop();
 }
 
+/// Nobody but the owner of a name can mend it: the only thing that is sent, it is counted all the same.
+#[test]
+fn a_single_name_that_nobody_resolves_is_not_taken_for_a_lost_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = resolver(folder.path()) else { return };
+    let names = folder.path().join("names");
+    std::fs::write(&names, "fail.test !fail\n").unwrap();
+    let env = [
+        ("LD_PRELOAD", library.to_str().unwrap()),
+        ("TEST_NAMES", names.to_str().unwrap()),
+        ("POSTHASTE_DELIVERY_RETRY_SCHEDULE", "[]"),
+    ];
+    let house = House::on(&folder.path().join("data"), &["--allow-network", "127.0.0.0/8"], &env);
+    let app = house.app("alone");
+    house.endpoint(&app, "http://fail.test/x");
+    let id = house.send(&app);
+    let path = format!("/api/v1/app/{app}/msg/{id}/endpoint");
+    // Half a minute is left for another to fail in the same manner.
+    let status = until("a counted attempt", Duration::from_secs(90), || {
+        let page = house.expect(200, "GET", &path, &Value::Null);
+        page["data"][0]["status"].as_u64().filter(|status| *status != 1)
+    });
+    assert_eq!(status, 2, "its one attempt is used up");
+    house.stop();
+}
+
 /// A redirect leads nowhere: neither to a private address nor to one that may be dialled.
 #[test]
 fn redirects_are_not_followed() {
