@@ -176,10 +176,12 @@ pub(super) fn granted(body: &[u8]) -> Result<Granted, &'static str> {
     Ok(Granted { bearer, lifetime: lifetime(answer.expires_in.as_ref()) })
 }
 
-/// A JSON object; the library would take the fields out of an array as well.
+/// A JSON object in UTF-8; the library would take the fields out of an array as well, and read over
+/// bytes that are no text where it does not look.
 fn object<T: serde::de::DeserializeOwned>(body: &[u8]) -> Option<T> {
-    let is_object = body.trim_ascii_start().first() == Some(&b'{');
-    if is_object { serde_json::from_slice(body).ok() } else { None }
+    let text = std::str::from_utf8(body).ok()?;
+    let is_object = text.trim_start().starts_with('{');
+    if is_object { serde_json::from_str(text).ok() } else { None }
 }
 
 /// How long a token may be used whose server says this.
