@@ -200,7 +200,7 @@ fn lifetime(expires_in: Option<&Value>) -> Duration {
         }
     };
     let life = said.min(MAX_LIFETIME);
-    life - MARGIN.min(life / 2)
+    life.saturating_sub(MARGIN.min(life / 2))
 }
 
 /// The error code of a refusal (section 5.2), if it looks like one: lowercase letters and `_`.

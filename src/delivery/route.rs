@@ -25,7 +25,7 @@ pub(super) fn is_there() -> bool {
 mod tests {
     use super::*;
 
-    /// Whether the kernel's tables hold a default route (RTF_UP, destination and mask 0).
+    /// Whether the kernel's tables hold a default route (destination and mask 0).
     fn has_default() -> bool {
         let v4 = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
         let v6 = std::fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default();

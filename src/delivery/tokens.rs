@@ -60,7 +60,10 @@ impl Tokens {
         let slot = self.slot(client.endpoint, now_secs);
         let mut state = lock(&slot.state);
         let asked_in = state.round;
-        while let None = state.usable(client.credentials, now_secs, asked_in) {
+        loop {
+            if let Some(found) = state.usable(client.credentials, now_secs, asked_in) {
+                return found;
+            }
             if !state.is_fetching {
                 state.is_fetching = true;
                 drop(state);
@@ -72,8 +75,6 @@ impl Tokens {
             }
             state = slot.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        let found = state.usable(client.credentials, now_secs, asked_in);
-        found.unwrap_or_else(|| Err(lost()))
     }
 
     /// The receiver did not take this token: the next attempt fetches another.

@@ -126,8 +126,8 @@ mod tests {
 
     #[test]
     fn every_text_has_its_limit_and_its_alphabet() {
-        assert_eq!(settings().check(), Ok(()));
         type Set = fn(&mut ClientCredentials, String);
+        assert_eq!(settings().check(), Ok(()));
         let fields: [(&str, usize, Set); 4] = [
             ("clientId", CLIENT_ID_CHARS, |it, text| it.client_id = text),
             ("clientSecret", CLIENT_SECRET_CHARS, |it, text| it.client_secret = text),

@@ -1,4 +1,4 @@
-//! OAuth2 client credentials from outside: the real daemon fetches a token from a token server,
+//! `OAuth2` client credentials from outside: the real daemon fetches a token from a token server,
 //! sends it, fetches another when it is refused, and shows neither token nor secret anywhere.
 
 use std::io::{BufReader, Write as _};

@@ -126,97 +126,89 @@ fn endless(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
+/// What a server does after it has read the request, the deadline, and the cause that is told.
+const HOSTILE: [(&str, Script, Duration, &str); 14] = [
+    ("silence", |_| Ok(()), SHORT, "the deadline passed while waiting for the answer"),
+    (
+        "a body that stalls",
+        |it| it.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"),
+        SHORT,
+        "the deadline passed while reading the answer's body",
+    ),
+    (
+        "endless body",
+        |it| {
+            it.write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"access_token\":\"")?;
+            endless(it, &[b'y'; 4096])
+        },
+        LONG,
+        "its answer is 16 KiB or longer",
+    ),
+    (
+        "endless headers",
+        |it| {
+            it.write_all(b"HTTP/1.1 200 OK\r\n")?;
+            endless(it, b"x-a: b\r\n")
+        },
+        LONG,
+        "headers are larger",
+    ),
+    ("no JSON", |it| it.write_all(&json_answer("<html>quoted</html>")), LONG, "not a JSON object"),
+    ("wrong JSON", |it| it.write_all(&json_answer(r#"["quoted"]"#)), LONG, "not a JSON object"),
+    ("deep JSON", |it| it.write_all(&json_answer(&"[".repeat(10_000))), LONG, "not a JSON object"),
+    (
+        "two headers in a token",
+        |it| it.write_all(&json_answer(r#"{"access_token":"a\r\nquoted: 1"}"#)),
+        LONG,
+        "cannot be in a header",
+    ),
+    (
+        "redirect to a metadata address",
+        |it| {
+            it.write_all(b"HTTP/1.1 307 x\r\nlocation: http://169.254.169.254/quoted\r\n")?;
+            it.write_all(b"connection: close\r\ncontent-length: 0\r\n\r\n")
+        },
+        LONG,
+        "the token server answered 307; redirects are not followed",
+    ),
+    (
+        "refusal",
+        |it| {
+            let body = r#"{"error":"invalid_client","error_description":"quoted"}"#;
+            write!(it, "HTTP/1.1 401 x\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        },
+        LONG,
+        "the token server answered 401 (invalid_client)",
+    ),
+    (
+        "the secret sent back",
+        |it| {
+            let body = format!(r#"{{"error":"{SECRET}"}}"#);
+            write!(it, "HTTP/1.1 400 x\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        },
+        LONG,
+        "the token server answered 400",
+    ),
+    (
+        "gone",
+        |it| it.write_all(b"HTTP/1.1 410 x\r\ncontent-length: 0\r\n\r\n"),
+        LONG,
+        "the token server answered 410",
+    ),
+    ("garbage", |it| it.write_all(b"\0\x01 garbage\r\n\r\n"), LONG, "not usable HTTP"),
+    (
+        "closed",
+        |it| it.shutdown(std::net::Shutdown::Both),
+        LONG,
+        "the token server closed the connection while waiting for the answer",
+    ),
+];
+
 /// Each ends inside its deadline as a failure that says what is wrong and nothing more; nothing is
 /// sent to the receiver, and the connection is gone.
 #[test]
 fn a_hostile_token_server_costs_an_attempt_and_is_not_quoted() {
-    let cases: [(&str, Script, Duration, &str); 14] = [
-        ("silence", |_| Ok(()), SHORT, "the deadline passed while waiting for the answer"),
-        (
-            "a body that stalls",
-            |it| it.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"),
-            SHORT,
-            "the deadline passed while reading the answer's body",
-        ),
-        (
-            "endless body",
-            |it| {
-                it.write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"access_token\":\"")?;
-                endless(it, &[b'y'; 4096])
-            },
-            LONG,
-            "its answer is 16 KiB or longer",
-        ),
-        (
-            "endless headers",
-            |it| {
-                it.write_all(b"HTTP/1.1 200 OK\r\n")?;
-                endless(it, b"x-a: b\r\n")
-            },
-            LONG,
-            "headers are larger",
-        ),
-        (
-            "no JSON",
-            |it| it.write_all(&json_answer("<html>quoted</html>")),
-            LONG,
-            "not a JSON object",
-        ),
-        ("wrong JSON", |it| it.write_all(&json_answer(r#"["quoted"]"#)), LONG, "not a JSON object"),
-        (
-            "deep JSON",
-            |it| it.write_all(&json_answer(&"[".repeat(10_000))),
-            LONG,
-            "not a JSON object",
-        ),
-        (
-            "two headers in a token",
-            |it| it.write_all(&json_answer(r#"{"access_token":"a\r\nquoted: 1"}"#)),
-            LONG,
-            "cannot be in a header",
-        ),
-        (
-            "redirect to a metadata address",
-            |it| {
-                it.write_all(b"HTTP/1.1 307 x\r\nlocation: http://169.254.169.254/quoted\r\n")?;
-                it.write_all(b"connection: close\r\ncontent-length: 0\r\n\r\n")
-            },
-            LONG,
-            "the token server answered 307; redirects are not followed",
-        ),
-        (
-            "refusal",
-            |it| {
-                let body = r#"{"error":"invalid_client","error_description":"quoted"}"#;
-                write!(it, "HTTP/1.1 401 x\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-            },
-            LONG,
-            "the token server answered 401 (invalid_client)",
-        ),
-        (
-            "the secret sent back",
-            |it| {
-                let body = format!(r#"{{"error":"{SECRET}"}}"#);
-                write!(it, "HTTP/1.1 400 x\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-            },
-            LONG,
-            "the token server answered 400",
-        ),
-        (
-            "gone",
-            |it| it.write_all(b"HTTP/1.1 410 x\r\ncontent-length: 0\r\n\r\n"),
-            LONG,
-            "the token server answered 410",
-        ),
-        ("garbage", |it| it.write_all(b"\0\x01 garbage\r\n\r\n"), LONG, "not usable HTTP"),
-        (
-            "closed",
-            |it| it.shutdown(std::net::Shutdown::Both),
-            LONG,
-            "the token server closed the connection while waiting for the answer",
-        ),
-    ];
-    for (name, script, deadline, text) in cases {
+    for (name, script, deadline, text) in HOSTILE {
         let server = Scripted::start(move |stream, _| {
             read_request(stream)?;
             script(stream)?;
