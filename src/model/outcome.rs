@@ -256,9 +256,9 @@ impl Failure {
         matches!(self.root(), Self::Dns { is_answer: true, .. })
     }
 
-    /// True when the address guard refused it.
-    pub fn is_refused_address(&self) -> bool {
-        matches!(self.root(), Self::AddressRefused { .. })
+    /// The address, or the name, that the guard refused.
+    pub fn refused_address(&self) -> Option<&str> {
+        if let Self::AddressRefused { address, .. } = self.root() { Some(address) } else { None }
     }
 
     /// What went wrong on the network, whether on the way to the receiver or to its token server.

@@ -167,7 +167,7 @@ impl Worker {
 /// An address that the guard refused is for the operator to know: the owner of the endpoint is not
 /// told what a name led to.
 fn tell_refused(endpoint: &SharedEndpoint, outcome: &Outcome) {
-    if let Some(failure) = outcome.failure.as_ref().filter(|it| it.is_refused_address()) {
+    if let Some(failure) = outcome.failure.as_ref().filter(|it| it.refused_address().is_some()) {
         tracing::warn!(endpoint = %endpoint.id, app = %endpoint.app, "not delivered: {failure}");
     }
 }

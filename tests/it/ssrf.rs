@@ -85,10 +85,19 @@ fn nothing_of_the_table_is_taken_when_an_endpoint_is_made_or_changed() {
     let path = format!("/api/v1/app/{app}/endpoint");
     let good = house.endpoint(&app, "http://example.com/hook");
     let own = format!("{path}/{good}");
+    let (oauth, operational) =
+        (format!("{own}/oauth"), "/api/v1/operational-webhook/endpoint".to_owned());
     for (url, parts) in REFUSED {
-        for (method, path) in [("POST", &path), ("PUT", &own), ("PATCH", &own)] {
-            let refusal = house.expect(422, method, path, &json!({ "url": url }));
-            assert_eq!(refusal["detail"][0]["loc"], json!(["body", "url"]), "{url}");
+        for (method, path, field) in [
+            ("POST", &path, "url"),
+            ("PUT", &own, "url"),
+            ("PATCH", &own, "url"),
+            ("POST", &operational, "url"),
+            ("PUT", &oauth, "tokenUrl"),
+        ] {
+            let body = json!({ "url": url, "tokenUrl": url, "clientId": "a", "clientSecret": "b" });
+            let refusal = house.expect(422, method, path, &body);
+            assert_eq!(refusal["detail"][0]["loc"], json!(["body", field]), "{url}");
             check_text(url, refusal["detail"][0]["msg"].as_str().unwrap(), parts);
         }
     }
@@ -111,6 +120,15 @@ fn nothing_of_the_table_is_dialled_when_the_operator_has_changed_their_mind() {
     let app = house.app("ssrf");
     let endpoints: Vec<_> =
         REFUSED.iter().map(|(url, parts)| (house.endpoint(&app, url), *url, *parts)).collect();
+    // Endpoints that may be delivered to, with access tokens from where nothing may be asked.
+    let tokens = house.app("tokens");
+    let with_tokens = REFUSED.map(|(url, _)| {
+        let id = house.endpoint(&tokens, "http://receiver.invalid/hook");
+        let path = format!("/api/v1/app/{tokens}/endpoint/{id}/oauth");
+        let body = json!({ "tokenUrl": url, "clientId": "a", "clientSecret": "b" });
+        house.expect(204, "PUT", &path, &body);
+        (id, url)
+    });
     house.stop();
 
     let house = House::on(&data, &[], &env);
@@ -132,6 +150,16 @@ fn nothing_of_the_table_is_dialled_when_the_operator_has_changed_their_mind() {
             assert_eq!(found["failureCode"], "address_refused", "{url}");
             Some(())
         });
+    }
+    house.send(&tokens);
+    for (id, url) in with_tokens {
+        let attempts = until("an attempt", Duration::from_secs(20), || {
+            Some(house.attempts(&tokens, &id)).filter(|attempts| !attempts.is_empty())
+        });
+        assert_eq!(attempts[0]["failureCode"], "oauth_token", "{url}");
+        let told =
+            "no access token: the URL does not lead to an address that messages may be sent to";
+        assert_eq!(attempts[0]["response"], told, "{url}");
     }
     house.stop();
 }
