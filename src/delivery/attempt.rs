@@ -68,7 +68,7 @@ pub struct DeliveryConfig {
 }
 
 /// One attempt to make.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Job<'a> {
     /// Where to.
     pub url: &'a str,

@@ -37,7 +37,7 @@ use crate::store::pages::Page;
 use crate::store::{Error, Writer};
 
 /// What a caller sends to make or replace one.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct EndpointIn {
     url: String,
@@ -67,7 +67,7 @@ struct EndpointIn {
     ordered: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct EndpointPatch {
     #[serde(default, deserialize_with = "given")]
