@@ -355,6 +355,7 @@ impl Shell {
             started_at: self.time.latest,
             schedule: None,
             chance: 1.0,
+            is_cut_off: false,
         };
         drop(self.sender.send(Input::Event(Event::Finished(Box::new(finished)))));
     }
