@@ -29,6 +29,7 @@ mod races;
 mod receivers;
 mod sealed;
 mod ssrf;
+mod tasks;
 mod tidy;
 
 #[path = "../support/mod.rs"]
