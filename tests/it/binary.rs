@@ -13,8 +13,7 @@ pub const WAIT: Duration = Duration::from_secs(30);
 /// `POSTHASTE_TEST_BIN` names another build than the one cargo just made.
 pub fn posthaste(args: &[&str]) -> Command {
     let built = || env!("CARGO_BIN_EXE_posthaste").into();
-    let mut command =
-        Command::new(std::env::var_os("POSTHASTE_TEST_BIN").unwrap_or_else(built));
+    let mut command = Command::new(std::env::var_os("POSTHASTE_TEST_BIN").unwrap_or_else(built));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("POSTHASTE_") {
             command.env_remove(name);

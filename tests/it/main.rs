@@ -21,6 +21,7 @@ mod hostile_receivers;
 mod hostile_tools;
 mod inbound;
 mod limits;
+mod lists;
 #[path = "../support/certificates.rs"]
 mod made_certificates;
 mod metrics;

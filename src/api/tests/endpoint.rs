@@ -188,7 +188,21 @@ fn headers_are_set_merged_and_partly_hidden() {
     let shown = house.get(&path).is(200);
     assert_eq!(shown["headers"], json!({ "x-two": "2" }));
     assert_eq!(shown["sensitive"].as_array().unwrap().len(), 2, "the rest stays");
-    for name in ["host", "content-length", "webhook-id", "svix-id", "x-amz-date", "bad name"] {
+    let proxy = json!({ "headers": { "Proxy-Authorization": "Basic eDp5" } });
+    house.call("PATCH", &path, &proxy).is(204);
+    let shown = house.get(&path).is(200);
+    assert_eq!(shown["sensitive"].as_array().unwrap().len(), 3);
+    assert_eq!(shown["headers"], json!({ "x-two": "2" }), "a credential is shown by name alone");
+    for name in [
+        "host",
+        "content-length",
+        "webhook-id",
+        "svix-id",
+        "x-amz-date",
+        "x-amzn-trace-id",
+        "proxy-connection",
+        "bad name",
+    ] {
         house
             .call("PUT", &path, &json!({ "headers": { name: "x" } }))
             .invalid(&["body", "headers"]);
