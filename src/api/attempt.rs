@@ -130,8 +130,8 @@ impl AttemptFilter {
         if self.messages.is_open() {
             return Ok(true);
         }
-        let message = api.store.message(app, attempt.message)?;
-        Ok(message.is_some_and(|(message, _)| self.messages.lets(&message)))
+        let message = api.store.message_head(app, attempt.message)?;
+        Ok(message.is_some_and(|message| self.messages.lets(&message)))
     }
 }
 
