@@ -257,7 +257,7 @@ pub(super) async fn create(
     app: &str,
 ) -> Result<Reply, ApiError> {
     let caller = Caller::of(api, request)?;
-    caller.operator()?;
+    caller.creates_messages()?;
     let with_content =
         request.query.is_empty() || Query::parse(&request.query)?.flag("with_content", true)?;
     let input: MessageIn<'_> = read(&request.body)?;
@@ -266,8 +266,10 @@ pub(super) async fn create(
     let tenant = caller.tenant(api, app);
     let app_id = match (tenant, inline) {
         (Ok(tenant), _) => tenant.app.id,
-        (Err(_), Some(inline)) => make_inline(api, &caller, app, inline).await?,
-        (Err(error), None) => return Err(error),
+        (Err(_), Some(inline)) if caller.app.is_none() => {
+            make_inline(api, &caller, app, inline).await?
+        }
+        (Err(error), _) => return Err(error),
     };
     let payload = new.payload.clone();
     let key = super::idempotency::key(request)?;

@@ -12,9 +12,9 @@ use super::error::ApiError;
 use super::reply::Reply;
 use super::request::Request;
 use super::{
-    Api, application, attempt, broadcast, declared, docs, endpoint, environment, event_openapi,
-    event_type, expunge, health, ingest, matching, message, metrics, operational, poller, portal,
-    replay, schedule, search, session, task, usage,
+    Api, api_token, application, attempt, broadcast, declared, docs, endpoint, environment,
+    event_openapi, event_type, expunge, health, ingest, matching, message, metrics, operational,
+    poller, portal, replay, schedule, search, session, task, usage,
 };
 
 /// What an operation gives.
@@ -183,6 +183,15 @@ group! {
         "POST" ["auth" "logout"] => session::logout(api, request).await,
         "GET" ["auth" "whoami"] => session::whoami(api, request),
         "POST" ["auth" "app" app "expire-all"] => session::expire_all(api, request, app).await,
+        "POST" ["auth" "app" app "create-message-token"] => {
+            api_token::for_messages(api, request, app)
+        },
+        "GET" ["auth" "app" app "poller" sink "token"] => {
+            api_token::for_poller(api, request, app, sink)
+        },
+        "POST" ["auth" "app" app "poller" sink "token" "rotate"] => {
+            api_token::rotate_for_poller(api, request, app, sink).await
+        },
         "GET" ["background-task"] => task::list(api, request),
         "GET" ["background-task" task] => task::get(api, request, task),
         "POST" ["environment" "export"] => environment::export(api, request),
