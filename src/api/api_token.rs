@@ -119,9 +119,7 @@ pub(super) fn for_messages(api: &Api, request: &Request, app: &str) -> Result<Re
 
 /// What the sessions of a sink begin with. A sink's name may be longer than a session's.
 pub(super) fn sink_session(sink: &str) -> String {
-    let digest = auth::session_digest(sink);
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("poller_{hex}")
+    format!("poller_{}", crate::signature::digest::hex(&auth::session_digest(sink)))
 }
 
 /// The session that follows the rotation at `since`.

@@ -49,7 +49,7 @@ impl Stage {
         let house = House::on(&folder.path().join("data"), &ARGS, &ENV);
         let receiver = Receiver::start(1, Policy::default()).unwrap();
         let app = house.app("tasks");
-        Self { house, receiver, app, sent: HashSet::new(), folder: folder }
+        Self { house, receiver, app, sent: HashSet::new(), folder }
     }
 
     fn path(&self, rest: &str) -> String {
@@ -60,18 +60,18 @@ impl Stage {
         let count = number("POSTHASTE_TASK_MESSAGES", MESSAGES);
         let path = self.path("msg");
         let (port, token) = (self.house.port, self.house.token.as_str());
-        let send = |sender: u64| {
+        let post_some = |sender: u64| {
             let mut client = Client::connect(port, token).unwrap();
             let mine = (sender..count).step_by(usize::try_from(SENDERS).unwrap());
-            let post = |number| {
+            let one = |number| {
                 let body = json!({ "eventType": "order.paid", "payload": { "n": number } });
                 let message = client.expect(202, &path, &body).unwrap();
                 message["id"].as_str().unwrap().to_owned()
             };
-            mine.map(post).collect::<Vec<_>>()
+            mine.map(one).collect::<Vec<_>>()
         };
         let sent: Vec<String> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..SENDERS).map(|n| scope.spawn(move || send(n))).collect();
+            let threads: Vec<_> = (0..SENDERS).map(|n| scope.spawn(move || post_some(n))).collect();
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(sent.len() as u64, count);

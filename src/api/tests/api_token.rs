@@ -41,8 +41,8 @@ fn a_message_token_creates_messages_of_its_application_and_does_nothing_else() {
     let send = |token: &str, app: &str, body: &Value| {
         house.call_as(token, "POST", &format!("/app/{app}/msg"), body)
     };
-    let sent = send(&token, "shop", &message).is(202);
-    let id = sent["id"].as_str().unwrap();
+    let answer = send(&token, "shop", &message).is(202);
+    let id = answer["id"].as_str().unwrap();
     house.get(&format!("/app/shop/msg/{id}")).is(200);
     for app in ["other", &other] {
         send(&token, app, &message).refused(404, "not_found");
