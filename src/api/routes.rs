@@ -178,6 +178,7 @@ group! {
         "GET" ["openapi.json"] => Ok(docs::json()),
         "GET" ["health"] => Ok(health::get(api)),
         "GET" ["health" "ping"] => Ok(Reply::no_content()),
+        "POST" ["admin" "redrive-dlq"] => health::redrive(api, request),
         "POST" ["auth" "app-portal-access" app] => portal::access(api, request, app).await,
         "POST" ["auth" "dashboard-access" app] => portal::access(api, request, app).await,
         "POST" ["auth" "logout"] => session::logout(api, request).await,

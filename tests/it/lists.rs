@@ -160,6 +160,9 @@ fn lists(filled: &Filled, count: u64) -> Vec<List> {
         list("attempts of a message to all", of_one(""), ENDPOINTS),
         list("attempts of it, status 2", of_one("?status=2"), 0),
         list("endpoints of a message to all", reached, ENDPOINTS),
+        list("events", of_app("events"), count + 1),
+        list("events, no such type", of_app("events?event_types=nothing"), 0),
+        list("a sink", of_app(&format!("poller/{all}")), count + 1),
     ];
     let filters = [
         ("no such type", "event_types=nothing", 0),
@@ -200,6 +203,12 @@ fn every_page_comes_fast() {
         if *most >= PAGE {
             late.push(text);
         }
+    }
+    // No lists: these count, on a thread that may take its time.
+    for rest in ["endpoint/{}/stats", "attempt/endpoint/{}/count?status=2"] {
+        let path = format!("/api/v1/app/{}/{}", filled.app, rest.replace("{}", &filled.all));
+        let (answer, took) = ask(&mut connect(house.port), &house.token, &path);
+        println!("{path}: {answer}, {:.2} ms", took.as_secs_f64() * 1e3);
     }
     assert!(!is_release() || late.is_empty(), "{late:#?}");
     house.stop();

@@ -412,12 +412,14 @@ pub(super) async fn update(
     id: &str,
 ) -> Result<Reply, ApiError> {
     let tenant = whose.tenant(api, request)?;
-    let input: EndpointIn = request.json()?;
+    let mut input: EndpointIn = request.json()?;
     input.check(api)?;
     let (caller, old) = (Caller::of(api, request)?, tenant.endpoint(id));
     check_registered(api, &caller, tenant.app.org, input.event_types.as_ref(), old)?;
     if id.parse::<EndpointId>().is_err() {
         check_uid("endpoint_id", id, EndpointId::PREFIX)?;
+        // Or the same request would make another one each time it is sent.
+        input.uid.get_or_insert_with(|| id.to_owned());
     }
     let key = key_or_new(api, "secret", input.secret.as_deref())?;
     let (app, id, board) = (tenant.app.id, id.to_owned(), Arc::clone(&api.board));

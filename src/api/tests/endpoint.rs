@@ -108,6 +108,10 @@ fn replaced_changed_and_deleted() {
     assert_eq!(replaced["id"], made["id"]);
     assert_eq!((&replaced["disabled"], &replaced["channels"]), (&json!(false), &Value::Null));
     assert_eq!(house.get("/app/shop/endpoint/u/secret").is(200), secret, "PUT leaves the secret");
+    let same = house.call("PUT", "/app/shop/endpoint/u", &json!({ "url": URL })).is(200);
+    assert_eq!((&same["id"], &same["uid"]), (&made["id"], &json!("u")), "named by the path");
+    let other = house.call("PUT", "/app/shop/endpoint/v", &json!({ "url": URL })).is(201);
+    assert_eq!(other["uid"], "v");
     let patch = json!({ "channels": ["x"], "description": "new" });
     let patched = house.call("PATCH", "/app/shop/endpoint/u", &patch).is(200);
     assert_eq!((&patched["channels"], &patched["url"]), (&json!(["x"]), &json!(URL)));
