@@ -117,9 +117,9 @@ pub(super) fn for_messages(api: &Api, request: &Request, app: &str) -> Result<Re
     Ok(Reply::json(200, &wish.make(api, api.store.now())))
 }
 
-/// What the sessions of a sink begin with. A sink's name may be longer than a session's.
+/// What the sessions of a sink begin with. A sink's name may be longer than a session's may be.
 pub(super) fn sink_session(sink: &str) -> String {
-    format!("poller_{}", crate::signature::digest::hex(&auth::session_digest(sink)))
+    format!("poller_{:.32}", crate::signature::digest::hex(&auth::session_digest(sink)))
 }
 
 /// The session that follows the rotation at `since`.

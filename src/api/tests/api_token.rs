@@ -118,6 +118,7 @@ fn a_poller_token_polls_its_sink_until_it_is_rotated() {
     assert_eq!([&first, &second, &text(&third)].map(|t| polls(t)), [200, 401, 200]);
     let same = house.get(path).is(200);
     assert_eq!(same["id"], third["id"], "until the next rotation");
+    house.post("/auth/app/shop/expire-all", &json!({ "sessionIds": ["of_nobody"] })).is(204);
     let fourth = text(&rotate(60));
     assert_eq!([&text(&third), &text(&same), &fourth].map(|t| polls(t)), [200; 3]);
     let session = crate::api::auth::session_digest(third["id"].as_str().unwrap());
