@@ -23,7 +23,7 @@ pub enum Payload {
 
 impl Payload {
     /// How many bytes of it were read.
-    pub(super) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         if let Self::Here(bytes) = self { bytes.len() } else { 0 }
     }
 }
