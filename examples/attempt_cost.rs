@@ -43,6 +43,7 @@ fn main() -> Result<(), Fault> {
         content_type: "application/json",
         keys: &[&key],
         headers: &[],
+        oauth: None,
         shard: 7,
     };
     for _ in 0..1000 {

@@ -112,6 +112,7 @@ fn work(shared: &Shared, deliverer: &Deliverer) {
             content_type: "application/json",
             keys: &[&job.endpoint.key],
             headers: &[],
+            oauth: None,
             shard: job.endpoint.shard,
         });
     }

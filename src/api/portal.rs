@@ -43,7 +43,7 @@ struct AccessIn {
     session_id: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct AccessOut {
     url: String,
     token: String,

@@ -14,7 +14,6 @@ use super::error::ApiError;
 const PLACE_CHARS: usize = 64;
 
 /// A request whose body has arrived.
-#[derive(Debug)]
 pub struct Request {
     /// The method.
     pub method: Method,

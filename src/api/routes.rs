@@ -136,6 +136,11 @@ group! {
         "PATCH" [app "endpoint" endpoint "headers"] => {
             endpoint::headers::patch(api, request, App(app), endpoint).await
         },
+        "GET" [app "endpoint" endpoint "oauth"] => endpoint::oauth::get(api, request, App(app), endpoint),
+        "PUT" [app "endpoint" endpoint "oauth"] => endpoint::oauth::set(api, request, App(app), endpoint).await,
+        "DELETE" [app "endpoint" endpoint "oauth"] => {
+            endpoint::oauth::delete(api, request, App(app), endpoint).await
+        },
         "GET" [app "endpoint" endpoint "stats"] => endpoint::stats::get(api, request, app, endpoint).await,
         "GET" [app "endpoint" endpoint "attempt-stats"] => {
             endpoint::stats::attempts(api, request, app, endpoint).await

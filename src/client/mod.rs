@@ -35,11 +35,18 @@ pub const MAX_ANSWER_BYTES: u64 = 256 * 1024 * 1024;
 pub const PAGE_ROWS: usize = 250;
 
 /// Talks to one daemon with one token.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
     agent: ureq::Agent,
     server: url::Url,
     token: Option<String>,
+}
+
+/// Does not show the token.
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("server", &self.server.as_str()).finish_non_exhaustive()
+    }
 }
 
 /// Rows of a list, and whether there are more of them.

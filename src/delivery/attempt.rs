@@ -6,9 +6,10 @@
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ureq::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use ureq::{Agent, Body};
 
@@ -16,12 +17,14 @@ use super::classify::{client_failure, retry_after, status_failure};
 use super::connect::Dialler;
 use super::guard::AddressPolicy;
 use super::headers::check_custom_header;
+use super::oauth::Client;
 use super::proxy::Proxy;
 use super::resolver::{Deferred, Lookup, Names, SystemLookup};
 use super::tls::{Trust, TrustError, client_config};
-use super::trace;
+use super::tokens::Tokens;
 use super::url::check_url;
 use super::wire::{MAX_AGE, MAX_HEADER_BYTES};
+use super::{route, trace};
 use crate::model::outcome::{Failure, MAX_KEPT_BODY, Outcome, Phase};
 use crate::model::secret::SigningKey;
 use crate::signature::sign;
@@ -33,6 +36,8 @@ pub const MAX_ANSWER_FIELDS: usize = 64;
 const SHARDS: usize = 32;
 /// The most idle connections of a shard; it bounds idle sockets to 1,024 in all.
 const IDLE_PER_SHARD: usize = 32;
+/// An answer to a token that was not taken.
+const UNAUTHORIZED: u16 = 401;
 /// What we call ourselves.
 const USER_AGENT: &str = concat!("Posthaste/", env!("CARGO_PKG_VERSION"));
 
@@ -63,7 +68,7 @@ pub struct DeliveryConfig {
 }
 
 /// One attempt to make.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Job<'a> {
     /// Where to.
     pub url: &'a str,
@@ -83,6 +88,8 @@ pub struct Job<'a> {
     pub keys: &'a [&'a SigningKey],
     /// The endpoint's custom headers.
     pub headers: &'a [(String, String)],
+    /// Whose access token it is sent with; it takes the place of a custom header `authorization`.
+    pub oauth: Option<Client<'a>>,
     /// A number that is the same for all attempts to an endpoint.
     pub shard: u64,
 }
@@ -90,8 +97,11 @@ pub struct Job<'a> {
 /// Makes attempts. Shared by all worker threads.
 #[derive(Debug)]
 pub struct Deliverer {
-    config: DeliveryConfig,
-    agents: Vec<Agent>,
+    pub(super) config: DeliveryConfig,
+    pub(super) agents: Vec<Agent>,
+    pub(super) tokens: Tokens,
+    /// There has been a way out.
+    was_routed: AtomicBool,
 }
 
 impl Deliverer {
@@ -114,7 +124,18 @@ impl Deliverer {
             Agent::with_parts(client_settings(config.idle_per_endpoint), dialler, Deferred)
         };
         let agents = (0..SHARDS).map(agent).collect();
-        Ok(Self { config, agents })
+        let was_routed = AtomicBool::new(route::is_there());
+        Ok(Self { config, agents, tokens: Tokens::default(), was_routed })
+    }
+
+    /// Whether this machine has lost its way out. One that never had any delivers to a network
+    /// without one, and its absence says nothing.
+    pub fn is_cut_off(&self) -> bool {
+        if route::is_there() {
+            self.was_routed.store(true, Ordering::Relaxed);
+            return false;
+        }
+        self.was_routed.load(Ordering::Relaxed)
     }
 
     /// Makes one attempt. Whatever happens to it is in the [`Outcome`].
@@ -163,14 +184,24 @@ impl Deliverer {
         let url = check_url(job.url, self.config.https_only, &self.config.policy)?;
         let shard = usize::try_from(job.shard % SHARDS as u64).unwrap_or_default();
         let agent = self.agents.get(shard).ok_or_else(|| internal("no such shard"))?;
+        let bearer = match &job.oauth {
+            Some(client) => Some(self.authorize(client, job.timestamp_secs, deadline)?),
+            None => None,
+        };
         let send = |connection| {
             trace::begin(deadline);
-            exchange(agent, url.as_str(), job, connection)
+            exchange(agent, url.as_str(), job, bearer.as_ref(), connection)
         };
-        match send(Connection::PooledOrNew) {
+        let done = match send(Connection::PooledOrNew) {
             Err(Failure::ConnectionClosed { .. }) if was_stale() => send(Connection::New),
             done => done,
+        };
+        if let (Some(client), Some(bearer), Ok(outcome)) = (&job.oauth, &bearer, &done)
+            && outcome.status == Some(UNAUTHORIZED)
+        {
+            self.tokens.forget(client.endpoint, bearer);
         }
+        done
     }
 }
 
@@ -207,6 +238,7 @@ fn exchange(
     agent: &Agent,
     url: &str,
     job: &Job<'_>,
+    bearer: Option<&HeaderValue>,
     connection: Connection,
 ) -> Result<Outcome, Failure> {
     let mut request = Request::builder()
@@ -214,7 +246,7 @@ fn exchange(
         .uri(url)
         .body(job.body)
         .map_err(|e| Failure::BadUrl { detail: e.to_string() })?;
-    *request.headers_mut() = headers_of(job)?;
+    *request.headers_mut() = headers_of(job, bearer)?;
     if connection == Connection::New {
         // No idle connection is young enough for this.
         let settings = agent.configure_request(request).max_idle_age(Duration::ZERO);
@@ -229,7 +261,7 @@ fn exchange(
 }
 
 /// What the answer means. Its body is read up to the limit; then the connection is dropped.
-fn read_answer(response: Response<Body>, now_secs: u64) -> Outcome {
+pub(super) fn read_answer(response: Response<Body>, now_secs: u64) -> Outcome {
     trace::update(|it| it.phase = Phase::Body);
     let status = response.status().as_u16();
     let location = response.headers().get(LOCATION).map(HeaderValue::as_bytes);
@@ -266,7 +298,7 @@ fn read_body(body: Body, kept: &mut Vec<u8>) -> Result<(), Failure> {
 }
 
 /// The headers of the request: the endpoint's own first, then ours, which nothing replaces.
-fn headers_of(job: &Job<'_>) -> Result<HeaderMap, Failure> {
+fn headers_of(job: &Job<'_>, bearer: Option<&HeaderValue>) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::with_capacity(16 + job.headers.len());
     for (name, value) in job.headers {
         if check_custom_header(name, value).is_err() {
@@ -275,6 +307,9 @@ fn headers_of(job: &Job<'_>) -> Result<HeaderMap, Failure> {
         if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
             headers.append(name, value);
         }
+    }
+    if let Some(bearer) = bearer {
+        headers.insert(AUTHORIZATION, bearer.clone());
     }
     let id = value_of(job.message_id)?;
     let timestamp = HeaderValue::from(job.timestamp_secs);
@@ -300,6 +335,6 @@ fn value_of(text: &str) -> Result<HeaderValue, Failure> {
     HeaderValue::from_str(text).map_err(|_| internal(&format!("{text:?} cannot be in a header")))
 }
 
-fn internal(detail: &str) -> Failure {
+pub(super) fn internal(detail: &str) -> Failure {
     Failure::Internal { detail: detail.to_owned() }
 }

@@ -62,16 +62,29 @@ pub fn wrap<'m>(mode: Mode, message: &'m Message, payload: &'m [u8]) -> Wrapped<
 
 /// The attributes it came with, if it came as an event, else its own.
 fn attributes(message: &Message) -> Vec<(String, String)> {
-    let found = message.headers.iter().filter_map(|(name, value)| {
-        Some((attribute(name)?.to_ascii_lowercase(), unescape(value.as_bytes())?))
-    });
-    let found: Vec<(String, String)> = found.collect();
-    if REQUIRED
-        .iter()
-        .all(|wanted| found.iter().any(|(name, value)| name == wanted && !value.is_empty()))
-    {
-        return found;
+    let mut found: Vec<(String, String)> = Vec::new();
+    for (name, value) in &message.headers {
+        let name = attribute(name).map(str::to_ascii_lowercase).filter(|name| is_name(name));
+        let (Some(name), Some(value)) = (name, unescape(value.as_bytes())) else { continue };
+        if found.iter().any(|(other, _)| *other == name) {
+            // Which of the two it is nobody can tell.
+            return own_attributes(message);
+        }
+        found.push((name, value));
     }
+    let has = |wanted: &str| found.iter().any(|(name, value)| name == wanted && !value.is_empty());
+    let is_event = REQUIRED.into_iter().all(has)
+        && found.iter().any(|(name, value)| name == "specversion" && value == SPEC_VERSION);
+    if is_event { found } else { own_attributes(message) }
+}
+
+/// What an attribute may be called. The data's own names cannot be, nor what the content type says.
+fn is_name(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        && !matches!(name, "data" | "datacontenttype")
+}
+
+fn own_attributes(message: &Message) -> Vec<(String, String)> {
     let own = [
         ("specversion", SPEC_VERSION.to_owned()),
         ("id", message.id.to_string()),
@@ -84,9 +97,7 @@ fn attributes(message: &Message) -> Vec<(String, String)> {
 
 /// One JSON object. JSON data stands in it byte for byte, anything else as base64.
 fn structured(attributes: Vec<(String, String)>, content_type: &str, payload: &[u8]) -> Vec<u8> {
-    // The data's own names cannot be attributes, or the object would hold them twice.
-    let is_attribute = |name: &str| !matches!(name, "data" | "data_base64" | "datacontenttype");
-    let attributes = attributes.into_iter().filter(|(name, _)| is_attribute(name));
+    let attributes = attributes.into_iter();
     let mut object: Map<String, Value> =
         attributes.map(|(name, value)| (name, Value::from(value))).collect();
     object.insert("datacontenttype".to_owned(), content_type.into());

@@ -90,13 +90,23 @@ pub fn open_tunnel(
     host: &str,
     port: u16,
 ) -> Result<(), Failure> {
+    ask(proxy, &mut &*stream, host, port)
+}
+
+/// The dialogue with a proxy, over whatever it is at the end of.
+pub(super) fn ask(
+    proxy: &Proxy,
+    peer: &mut impl Peer,
+    host: &str,
+    port: u16,
+) -> Result<(), Failure> {
     match proxy.kind {
-        Kind::Http => connect_http(proxy, stream, host, port),
-        Kind::Socks5 => connect_socks(proxy, stream, host, port),
+        Kind::Http => connect_http(proxy, peer, host, port),
+        Kind::Socks5 => connect_socks(proxy, peer, host, port),
     }
 }
 
-fn connect_http(proxy: &Proxy, stream: &TcpStream, host: &str, port: u16) -> Result<(), Failure> {
+fn connect_http(proxy: &Proxy, peer: &mut impl Peer, host: &str, port: u16) -> Result<(), Failure> {
     let mut ask = format!("CONNECT {host}:{port} HTTP/1.1\r\nhost: {host}:{port}\r\n");
     if let Some((user, password)) = &proxy.login {
         let login = BASE64_STANDARD.encode(format!("{user}:{password}"));
@@ -105,36 +115,45 @@ fn connect_http(proxy: &Proxy, stream: &TcpStream, host: &str, port: u16) -> Res
         ask.push_str("\r\n");
     }
     ask.push_str("\r\n");
-    send(stream, ask.as_bytes())?;
+    peer.send(ask.as_bytes())?;
     let mut head = Vec::new();
     // Byte by byte: what follows the head already belongs to the tunnel.
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
-        receive(stream, &mut byte)?;
+        peer.receive(&mut byte)?;
         head.extend_from_slice(&byte);
         if head.len() > MAX_PROXY_HEAD {
             return Err(refused("its answer to CONNECT is too long"));
         }
     }
-    let status = head.get(9..12).unwrap_or_default();
-    match (head.starts_with(b"HTTP/1."), status) {
-        (true, [b'2', ..]) => Ok(()),
-        (true, b"407") => Err(refused("it wants a user name and password")),
-        (true, code) => {
-            let code = String::from_utf8_lossy(code);
-            Err(refused(&format!("it answered {code} to CONNECT")))
-        }
-        (false, _) => Err(refused("it does not answer in HTTP")),
+    match status_of(&head) {
+        Some(200..=299) => Ok(()),
+        Some(407) => Err(refused("it wants a user name and password")),
+        Some(code) => Err(refused(&format!("it answered {code} to CONNECT"))),
+        None => Err(refused("it does not answer in HTTP")),
     }
 }
 
-fn connect_socks(proxy: &Proxy, stream: &TcpStream, host: &str, port: u16) -> Result<(), Failure> {
+/// The status in the first line: three digits behind `HTTP/1.x` and a space.
+fn status_of(head: &[u8]) -> Option<u16> {
+    let (digits, rest) = head.strip_prefix(b"HTTP/1.")?.get(2..)?.split_at_checked(3)?;
+    let is_apart = head.get(8) == Some(&b' ') && matches!(rest.first(), Some(b' ' | b'\r'));
+    let digits = digits.iter().all(u8::is_ascii_digit).then_some(digits)?;
+    std::str::from_utf8(digits).ok()?.parse().ok().filter(|_| is_apart)
+}
+
+fn connect_socks(
+    proxy: &Proxy,
+    peer: &mut impl Peer,
+    host: &str,
+    port: u16,
+) -> Result<(), Failure> {
     const NO_LOGIN: u8 = 0;
     const LOGIN: u8 = 2;
     let method = if proxy.login.is_some() { LOGIN } else { NO_LOGIN };
-    send(stream, &[5, 1, method])?;
+    peer.send(&[5, 1, method])?;
     let mut chosen = [0; 2];
-    receive(stream, &mut chosen)?;
+    peer.receive(&mut chosen)?;
     if chosen != [5, method] {
         return Err(refused("it takes neither this login nor none, or is not SOCKS5"));
     }
@@ -144,9 +163,9 @@ fn connect_socks(proxy: &Proxy, stream: &TcpStream, host: &str, port: u16) -> Re
             login.push(u8::try_from(part.len()).map_err(|_| refused("login too long"))?);
             login.extend_from_slice(part.as_bytes());
         }
-        send(stream, &login)?;
+        peer.send(&login)?;
         let mut verdict = [0; 2];
-        receive(stream, &mut verdict)?;
+        peer.receive(&mut verdict)?;
         if verdict != [1, 0] {
             return Err(refused("it refused the user name and password"));
         }
@@ -169,13 +188,13 @@ fn connect_socks(proxy: &Proxy, stream: &TcpStream, host: &str, port: u16) -> Re
         }
     }
     ask.extend_from_slice(&port.to_be_bytes());
-    send(stream, &ask)?;
-    read_socks_answer(stream)
+    peer.send(&ask)?;
+    read_socks_answer(peer)
 }
 
-fn read_socks_answer(stream: &TcpStream) -> Result<(), Failure> {
+fn read_socks_answer(peer: &mut impl Peer) -> Result<(), Failure> {
     let mut head = [0; 4];
-    receive(stream, &mut head)?;
+    peer.receive(&mut head)?;
     let [version, code, _, kind] = head;
     if version != 5 {
         return Err(refused("it is not SOCKS5"));
@@ -192,25 +211,35 @@ fn read_socks_answer(stream: &TcpStream) -> Result<(), Failure> {
         4 => 16,
         3 => {
             let mut length = [0];
-            receive(stream, &mut length)?;
+            peer.receive(&mut length)?;
             usize::from(length[0])
         }
         _ => return Err(refused("its answer cannot be read")),
     };
     let mut bound = vec![0; length + 2];
-    receive(stream, &mut bound)
+    peer.receive(&mut bound)
 }
 
 fn refused(detail: &str) -> Failure {
     Failure::Proxy { detail: detail.to_owned() }
 }
 
-fn send(stream: &TcpStream, bytes: &[u8]) -> Result<(), Failure> {
-    socket::write_all(stream, bytes).map_err(|e| io_failure(&e, Phase::Connect))
+/// The other end of a connection, within the deadline.
+pub(super) trait Peer {
+    /// Sends all of it.
+    fn send(&mut self, bytes: &[u8]) -> Result<(), Failure>;
+    /// Fills `buf`.
+    fn receive(&mut self, buf: &mut [u8]) -> Result<(), Failure>;
 }
 
-fn receive(stream: &TcpStream, buf: &mut [u8]) -> Result<(), Failure> {
-    socket::read_exact(stream, buf).map_err(|e| io_failure(&e, Phase::Connect))
+impl Peer for &TcpStream {
+    fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        socket::write_all(self, bytes).map_err(|e| io_failure(&e, Phase::Connect))
+    }
+
+    fn receive(&mut self, buf: &mut [u8]) -> Result<(), Failure> {
+        socket::read_exact(self, buf).map_err(|e| io_failure(&e, Phase::Connect))
+    }
 }
 
 #[cfg(test)]

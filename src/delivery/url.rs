@@ -108,6 +108,12 @@ pub fn says_itself(url: &str, refused: &str) -> bool {
     }
 }
 
+/// The host of a URL, empty when it has none.
+pub fn host_of(url: &str) -> String {
+    let url = Url::parse(url).ok();
+    url.as_ref().and_then(Url::host_str).unwrap_or_default().to_owned()
+}
+
 /// Refuses names that lead inside by convention, whatever they resolve to.
 fn check_name(name: &str, policy: &AddressPolicy) -> Result<(), UrlProblem> {
     let bare = name.strip_suffix('.').unwrap_or(name);

@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use super::kind;
+use crate::delivery::wrap;
 use crate::model::clock::Timestamp;
+use crate::model::cloud_event::{self, Mode};
 use crate::model::id::{AppId, EndpointId, MessageId, OrgId};
+use crate::model::message::Message;
 use crate::model::secret::SigningKey;
 use crate::model::{limits, matching, name};
-use crate::{api, config, daemon, delivery, signature, store};
+use crate::{api, config, daemon, delivery, inbound, signature, store};
 
 /// Something that reads strangers' bytes.
 pub(super) struct Target {
@@ -26,7 +29,9 @@ fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
 pub(super) fn targets() -> Vec<Target> {
     let mut all = of_the_api();
     all.extend(of_senders());
+    all.extend(of_events());
     all.extend(of_owners_and_receivers());
+    all.extend(of_servers_on_the_way());
     all.extend(of_operators());
     all.extend(of_the_disk());
     all
@@ -138,6 +143,106 @@ fn of_senders() -> Vec<Target> {
                 "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE",
             ],
             run: signature::fuzzed::secret,
+        },
+    ]
+}
+
+fn of_events() -> Vec<Target> {
+    let structured = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{}}"#;
+    let structured = format!(
+        "POST /in HTTP/1.1\ncontent-type: application/cloudevents+json; charset=utf-8\n\n{structured}"
+    );
+    vec![
+        Target {
+            name: "event in",
+            seeds: texts(&[
+                &structured,
+                &structured.replace('{', "[").replace('}', "]"),
+                "POST /in HTTP/1.1\nce-specversion: 1.0\nce-id: a%20b\nCE-Source: /s\nce-type: t\ncontent-type: text/xml\n\n<a/>",
+                "POST /in HTTP/1.1\ncontent-type: application/cloudevents-batch+json\n\n[]",
+            ]),
+            words: &[
+                "\nce-id: ",
+                "\nce-source: ",
+                "\ncontent-type: application/cloudevents",
+                "\"specversion\":\"1.0\"",
+                "\"id\":",
+                "\"type\":",
+                "%0A",
+                "%ff",
+                "[\"1.0\",\"a\",\"b\",\"c\"]",
+            ],
+            run: inbound::fuzzed::event_in,
+        },
+        Target {
+            name: "event out",
+            seeds: texts(&[
+                "content-type: application/json\n\n{\"a\":[1,\"b\"]}",
+                "content-type: text/plain\nx-a: b\n\nhi",
+                "ce-specversion: 1.0\nce-id: a%20b\nCE-Source: /s\nce-type: t\nce-partitionkey: k\n\n[1]",
+                "content-type: application/cloudevents+json\n\n{\"specversion\":\"1.0\"}",
+                "\n",
+            ]),
+            words: &[
+                "\nce-id: ",
+                "\nCE-ID: ",
+                "\nce-data: ",
+                "\nce-data_base64: ",
+                "\nce-datacontenttype: ",
+                "\nce-a-b: ",
+                "content-type: application/vnd.x+json",
+                "%0A",
+                "\n\n",
+                "\"data\":",
+            ],
+            run: event_out,
+        },
+    ]
+}
+
+fn of_servers_on_the_way() -> Vec<Target> {
+    let socks = |said: &[u8]| [b"socks\n", said].concat();
+    vec![
+        Target {
+            name: "proxy",
+            seeds: vec![
+                b"http\nHTTP/1.1 200 Connection established\r\n\r\n\x16\x03\x01".to_vec(),
+                b"http login\nHTTP/1.0 407 x\r\nproxy-authenticate: Basic\r\n\r\n".to_vec(),
+                socks(b"\x05\x00\x05\x00\x00\x01\x7f\0\0\x01\0\x50rest"),
+                socks(b"\x05\x00\x05\x00\x00\x03\x03abc\0\x50"),
+                socks(b"\x05\x00\x05\x05\x00\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\x50"),
+                b"socks login\n\x05\x02\x01\x00\x05\x00\x00\x01\x7f\0\0\x01\0\x50".to_vec(),
+            ],
+            words: &[
+                "HTTP/1.1 ",
+                "HTTP/1.0 2",
+                "\r\n\r\n",
+                "\u{5}\0",
+                "socks\n",
+                "http\n",
+                " 200 ",
+            ],
+            run: delivery::fuzzed::proxy,
+        },
+        Target {
+            name: "token answer",
+            seeds: texts(&[
+                r#"{"access_token":"2YotnFZFEjr1zCsicMWpAA","token_type":"Bearer","expires_in":3600,"scope":"a"}"#,
+                r#"{"token_type":"bearer","access_token":"abc","expires_in":"60"}"#,
+                r#"{"error":"invalid_client","error_description":"no","error_uri":"https://x/"}"#,
+                r#"["abc"]"#,
+            ]),
+            words: &[
+                "\"access_token\":",
+                "\"token_type\":\"mac\"",
+                "\"expires_in\":",
+                "\"error\":\"",
+                "the_secret",
+                "\\r\\n",
+                "-1",
+                "3600.5",
+            ],
+            run: delivery::fuzzed::token,
         },
     ]
 }
@@ -326,4 +431,74 @@ fn description(bytes: &[u8]) -> u64 {
     let toml = toml::from_str::<daemon::files::Declaration>(&text);
     let json = serde_json::from_slice::<daemon::files::Declaration>(bytes);
     kind((toml.is_ok(), json.is_ok(), toml.is_ok_and(|t| t.applications.len() > 1)))
+}
+
+/// A message that came with these headers, on its way out as an event in both modes. A reader of
+/// ours takes either and finds the same event, and the same data.
+fn event_out(bytes: &[u8]) -> u64 {
+    let at = bytes.windows(2).position(|w| w == b"\n\n").unwrap_or(bytes.len());
+    let (head, payload) = bytes.split_at(at);
+    let payload = payload.get(2..).unwrap_or_default();
+    let head = String::from_utf8_lossy(head);
+    let mut message = Message {
+        id: MessageId([1; 20]),
+        app: AppId([2; 20]),
+        event_type: "order.paid".to_owned(),
+        event_id: None,
+        channels: Vec::new(),
+        tags: Vec::new(),
+        created_at: Timestamp(1_790_000_000_000),
+        deliver_at: None,
+        payload_expires_at: Timestamp(0),
+        payload_gone: false,
+        content_type: None,
+        headers: Vec::new(),
+        endpoints: Vec::new(),
+    };
+    for (name, value) in head.lines().filter_map(|line| line.split_once(": ")).take(32) {
+        // What a door lets along.
+        let fits = name.parse::<http::HeaderName>().is_ok()
+            && value.bytes().all(|b| (b' '..=b'~').contains(&b));
+        if fits && name == "content-type" {
+            message.content_type = Some(value.to_owned());
+        } else if fits && delivery::check_custom_header(name, value).is_ok() {
+            message.headers.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    let passes_on = message.content_type.as_deref().is_some_and(cloud_event::is_structured);
+    let read = |mode| {
+        let event = wrap(mode, &message, payload);
+        let mut headers: Vec<(String, Vec<u8>)> = event
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone().into_bytes()))
+            .collect();
+        let ours = headers.iter().filter(|(name, _)| cloud_event::attribute(name).is_some());
+        for (_, value) in ours.filter(|_| !passes_on) {
+            assert!(value.iter().all(u8::is_ascii_graphic), "{value:?}");
+        }
+        headers.push(("content-type".to_owned(), event.content_type.clone().into_owned().into()));
+        let body = event.body.into_owned();
+        (inbound::fuzzed::attributes(&headers, &body), body)
+    };
+    let (binary, same) = read(Mode::Binary);
+    let (structured, body) = read(Mode::Structured);
+    assert_eq!(same, payload, "the data of a binary event is the payload");
+    if passes_on {
+        return kind((1, binary.is_ok()));
+    }
+    assert_eq!(binary.as_ref().ok(), structured.as_ref().ok(), "the modes tell different events");
+    // Its values are not looked into: a number may be too large for anything.
+    let fields: std::collections::BTreeMap<String, Box<serde_json::value::RawValue>> =
+        serde_json::from_slice(&body).unwrap();
+    let is_name =
+        |name: &String| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    assert!(fields.keys().all(|name| is_name(name) || name == "data_base64"), "{fields:?}");
+    assert!(!(fields.contains_key("data") && fields.contains_key("data_base64")));
+    if let Some(data) = fields.get("data") {
+        assert_eq!(data.get().as_bytes(), payload.trim_ascii());
+    }
+    let own = fields["id"].get() == format!("\"{}\"", message.id);
+    assert!(!own || structured.is_ok(), "an event of our own cannot be read");
+    kind((2, own, structured.is_ok(), fields.len().min(8), fields.contains_key("data")))
 }

@@ -16,8 +16,8 @@ pub(super) const SETTING: &str = "cloudevents";
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct CloudEvent {
     specversion: String,
-    id: String,
-    source: String,
+    pub(super) id: String,
+    pub(super) source: String,
     #[serde(rename = "type")]
     pub(super) kind: String,
 }
@@ -68,8 +68,11 @@ pub(super) fn read(request: &Request<'_>) -> Result<CloudEvent, Reason> {
 }
 
 fn structured(body: &[u8]) -> Result<CloudEvent, Reason> {
+    // The library would take the attributes out of an array as well, and read over bytes that are no
+    // text where it does not look.
+    let text = std::str::from_utf8(body).ok().filter(|it| it.trim_start().starts_with('{'));
     // The error of the parser may quote the body, which is nobody's business.
-    serde_json::from_slice(body).map_err(|_| {
+    text.and_then(|text| serde_json::from_str(text).ok()).ok_or_else(|| {
         let what = "the body is no JSON object with the texts specversion, id, source and type";
         Reason::CloudEventMalformed(what.to_owned())
     })
@@ -140,6 +143,7 @@ mod tests {
         check(&[&whole[..], &[("ce-id", "2")]].concat(), "{}", Err("sent more than once"));
         let structured = [("content-type", "application/cloudevents+json")];
         check(&structured, "[]", Err("no JSON object"));
+        check(&structured, r#"["1.0","1","/s","t"]"#, Err("no JSON object"));
         let number = r#"{"specversion":"1.0","id":1,"source":"/s","type":"t"}"#;
         check(&structured, number, Err("no JSON object"));
         check(&[("content-type", "application/cloudevents-batch+json")], "[]", Err("no batches"));

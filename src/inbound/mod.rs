@@ -14,6 +14,8 @@ mod cloud_event;
 mod compiled;
 mod confirm;
 mod door;
+#[cfg(test)]
+pub(crate) mod fuzzed;
 mod headers;
 mod names;
 mod rate;

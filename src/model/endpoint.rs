@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::application::Metadata;
 use super::clock::Timestamp;
 use super::id::{AppId, EndpointId};
+use super::oauth::ClientCredentials;
 use super::secret::SigningKey;
 
 /// A secret and how long it is signed with.
@@ -64,6 +65,8 @@ pub struct Endpoint {
     pub secrets: Vec<LiveSecret>,
     /// Custom headers, sent with every attempt.
     pub headers: BTreeMap<String, String>,
+    /// How to get the access token that every attempt is sent with, if its receiver wants one.
+    pub oauth: Option<Arc<ClientCredentials>>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed by a person or a program, never by a delivery.
@@ -80,6 +83,7 @@ impl fmt::Debug for Endpoint {
             .field("app", &self.app)
             .field("url", &self.url.split(['?', '#']).next())
             .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("oauth", &self.oauth)
             .field("secrets", &self.secrets)
             .field("disabled", &self.disabled)
             .field("ordered", &self.ordered)
@@ -106,6 +110,7 @@ impl Endpoint {
             metadata: Metadata::new(),
             secrets: Vec::new(),
             headers: BTreeMap::new(),
+            oauth: None,
             created_at: now,
             updated_at: now,
             deleted: false,

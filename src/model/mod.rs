@@ -18,6 +18,7 @@ pub mod limits;
 pub mod matching;
 pub mod message;
 pub mod name;
+pub mod oauth;
 pub mod outcome;
 pub mod retry;
 pub mod secret;

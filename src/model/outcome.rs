@@ -40,7 +40,7 @@ impl Outcome {
 
     /// True when the attempt ran into its deadline, in whatever phase.
     pub fn is_timeout(&self) -> bool {
-        matches!(self.failure, Some(Failure::Timeout { .. }))
+        self.failure.as_ref().is_some_and(|it| matches!(it.root(), Failure::Timeout { .. }))
     }
 
     /// True when the cause may be the daemon's own network: no DNS or no route.
@@ -117,11 +117,30 @@ pub enum Failure {
         /// What is wrong with it.
         detail: String,
     },
+    /// There is no access token to send it with.
+    Token(TokenFailure),
     /// Something on our side went wrong.
     Internal {
         /// What it was; for the log.
         detail: String,
     },
+}
+
+/// Why no access token could be got (OAuth 2.0 client credentials). Never holds what the token
+/// server wrote, but for the code that the RFC has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenFailure {
+    /// Asking for it failed as an attempt may fail.
+    NotReached(Box<Failure>),
+    /// The token server answered with anything but a 2xx.
+    Refused {
+        /// The status.
+        status: u16,
+        /// The error code of RFC 6749, section 5.2, when there was one.
+        error: Option<String>,
+    },
+    /// Its answer has no token that can be used.
+    NoToken(&'static str),
 }
 
 /// The phases of an attempt, in order.
@@ -186,6 +205,7 @@ impl Failure {
             Self::TooLarge => "headers_too_large",
             Self::Proxy { .. } => "proxy",
             Self::BadUrl { .. } => "bad_url",
+            Self::Token(_) => "oauth_token",
             Self::Internal { .. } => "internal",
         }
     }
@@ -211,7 +231,11 @@ impl Failure {
             | Self::Tls(_)
             | Self::Protocol { .. }
             | Self::TooLarge
-            | Self::BadUrl { .. } => self.to_string(),
+            | Self::BadUrl { .. }
+            | Self::Token(TokenFailure::Refused { .. } | TokenFailure::NoToken(_)) => {
+                self.to_string()
+            }
+            Self::Token(TokenFailure::NotReached(why)) => not_asked(&why.public_text()),
         }
     }
 
@@ -219,7 +243,7 @@ impl Failure {
     /// proxy.
     pub fn is_network_down(&self) -> bool {
         matches!(
-            self,
+            self.root(),
             Self::Dns { .. }
                 | Self::NetworkUnreachable
                 | Self::Proxy { .. }
@@ -229,12 +253,27 @@ impl Failure {
 
     /// True when the resolver answered that there is no such name: it was there to be asked.
     pub fn is_unknown_name(&self) -> bool {
-        matches!(self, Self::Dns { is_answer: true, .. })
+        matches!(self.root(), Self::Dns { is_answer: true, .. })
+    }
+
+    /// The address, or the name, that the guard refused.
+    pub fn refused_address(&self) -> Option<&str> {
+        if let Self::AddressRefused { address, .. } = self.root() { Some(address) } else { None }
+    }
+
+    /// What went wrong on the network, whether on the way to the receiver or to its token server.
+    fn root(&self) -> &Self {
+        if let Self::Token(TokenFailure::NotReached(why)) = self { why } else { self }
     }
 
     /// True for 429, 502, 503, 504 and every timeout.
     pub fn slows_down(&self) -> bool {
-        matches!(self, Self::Status(429 | 502 | 503 | 504) | Self::Timeout { .. })
+        matches!(
+            self.root(),
+            Self::Timeout { .. }
+                | Self::Status(429 | 502 | 503 | 504)
+                | Self::Token(TokenFailure::Refused { status: 429 | 502 | 503 | 504, .. })
+        )
     }
 }
 
@@ -269,9 +308,34 @@ impl fmt::Display for Failure {
             }
             Self::Proxy { detail } => write!(f, "the proxy (delivery.proxy): {detail}"),
             Self::BadUrl { detail } => write!(f, "the URL cannot be used: {detail}"),
+            Self::Token(why) => why.fmt(f),
             Self::Internal { detail } => write!(f, "internal fault: {detail}"),
         }
     }
+}
+
+impl fmt::Display for TokenFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotReached(why) => f.write_str(&not_asked(&why.to_string())),
+            Self::Refused { status, error } => {
+                write!(f, "no access token: the token server answered {status}")?;
+                if let Some(error) = error {
+                    write!(f, " ({error})")?;
+                }
+                if (300..400).contains(status) {
+                    f.write_str("; redirects are not followed")?;
+                }
+                Ok(())
+            }
+            Self::NoToken(why) => write!(f, "no access token from the token server: {why}"),
+        }
+    }
+}
+
+/// The words for an attempt, said of a request for a token.
+fn not_asked(why: &str) -> String {
+    format!("no access token: {}", why.replace("the receiver", "the token server"))
 }
 
 impl fmt::Display for Phase {

@@ -59,6 +59,8 @@ pub struct Finished {
     pub schedule: Option<RetrySchedule>,
     /// Between 0 and 1: the jitter of the next try.
     pub chance: f64,
+    /// It failed for want of a name or a route, and this machine has lost its way out.
+    pub is_cut_off: bool,
 }
 
 /// Everything that can make the scheduler move.

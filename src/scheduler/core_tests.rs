@@ -90,8 +90,15 @@ impl Crowd {
             failure: None,
             duration: Duration::from_millis(1),
         });
-        let finished =
-            Finished { task, endpoint, outcome, started_at: NOW, schedule: None, chance: 0.0 };
+        let finished = Finished {
+            task,
+            endpoint,
+            outcome,
+            started_at: NOW,
+            schedule: None,
+            chance: 0.0,
+            is_cut_off: false,
+        };
         self.state.step(NOW, Event::Finished(Box::new(finished)), &mut Vec::new());
         *self.waiting.get_mut(&id).unwrap() -= 1;
         let recorded = vec![Recorded { key, next: None }];

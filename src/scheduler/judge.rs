@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::core::{Command, Finished, State};
 use super::lane::{Pace, QUICK, SLOW};
-use super::offline::{Blame, SUSPECT_WAIT};
-use crate::delivery::says_itself;
+use super::offline::{Blame, SUSPECT_WAIT, Trouble};
+use crate::delivery::{host_of, says_itself};
 use crate::model::clock::Timestamp;
 use crate::model::delivery::{Trigger, Verdict};
+use crate::model::endpoint::Endpoint;
 use crate::model::outcome::{Failure, Outcome};
 use crate::model::retry::{Hints, next_try};
 use crate::store::attempts::AttemptResult;
@@ -48,7 +49,7 @@ fn pace(outcome: &Outcome) -> Pace {
     match outcome.failure {
         _ if outcome.is_network_down() => Pace::Unproven,
         Some(Failure::Internal { .. }) => Pace::Unproven,
-        Some(Failure::Timeout { .. }) => Pace::Stuck,
+        _ if outcome.is_timeout() => Pace::Stuck,
         _ if outcome.duration >= SLOW => Pace::Slow,
         _ => Pace::Well,
     }
@@ -77,21 +78,20 @@ fn judge(
     lane.quick = outcome.is_success() && outcome.duration <= QUICK;
     if outcome.is_network_down() {
         let since = *lane.network_since.get_or_insert(now);
+        let host = host_of(failed_url(&done.endpoint, outcome.failure.as_ref()));
+        let trouble = Trouble { host: &host, since, is_cut_off: done.is_cut_off };
         let blame = if outcome.failure.as_ref().is_some_and(Failure::is_unknown_name) {
-            state.network.unknown_name(since, now)
+            state.network.unknown_name(&trouble, now)
         } else {
-            state.network.failure(since, now)
+            state.network.failure(&trouble, now)
         };
+        let is_offline = state.network.offline_since().is_some();
+        if is_offline != was_offline {
+            out.push(Command::Offline(is_offline));
+        }
         if blame == Blame::Unclear {
             lane.blocked_until = Some(now.plus(SUSPECT_WAIT));
-            let is_offline = state.network.offline_since().is_some();
-            if is_offline && !was_offline {
-                out.push(Command::Offline(true));
-            }
             return (!was_offline).then_some((Verdict::Hold, false));
-        }
-        if was_offline && state.network.offline_since().is_none() {
-            out.push(Command::Offline(false));
         }
     } else {
         lane.network_since = None;
@@ -126,6 +126,14 @@ fn judge(
     Some((retry, true))
 }
 
+/// What could not be reached: the receiver, or the server of its access tokens.
+fn failed_url<'a>(endpoint: &'a Endpoint, failure: Option<&Failure>) -> &'a str {
+    match (failure, &endpoint.oauth) {
+        (Some(Failure::Token(_)), Some(oauth)) => &oauth.token_url,
+        _ => &endpoint.url,
+    }
+}
+
 /// Whether the failure's text says more than the status that is recorded beside it.
 fn says_more(failure: &Failure) -> bool {
     !matches!(failure, Failure::Status(_))
@@ -134,9 +142,7 @@ fn says_more(failure: &Failure) -> bool {
 /// What the endpoint's owner reads. The whole of it where it says nothing but what is wrong with
 /// their own URL.
 fn text_for_owner(failure: &Failure, url: &str) -> String {
-    if let Failure::AddressRefused { address, .. } = failure
-        && says_itself(url, address)
-    {
+    if failure.refused_address().is_some_and(|address| says_itself(url, address)) {
         return failure.to_string();
     }
     failure.public_text()
@@ -150,7 +156,8 @@ fn result(done: Finished, verdict: Verdict, blames_endpoint: bool) -> AttemptRes
     let response = match failure {
         // What people read where there is no answer to show.
         Some(failure) if outcome.body.is_empty() && says_more(failure) => {
-            text_for_owner(failure, &done.endpoint.url).into_bytes()
+            let url = failed_url(&done.endpoint, Some(failure));
+            text_for_owner(failure, url).into_bytes()
         }
         Some(_) | None => outcome.body,
     };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::breaker::Pause;
 use super::core::{Command, Event, LONGEST_SLEEP, Limits, State};
 use super::lane::Task;
-use super::pool::Pool;
+use super::pool::{Pool, RELIEF};
 use super::worker::{Deliver, Worker};
 use crate::model::clock::{Clock, Timestamp};
 use crate::model::endpoint::SharedEndpoint;
@@ -22,11 +22,11 @@ use crate::store::{Error, Result, Store, spine};
 const BUNCH: usize = 256;
 
 /// After a bunch of so many more is on its way.
-const BUSY: usize = 6;
+const BUSY: usize = 2;
 /// So often is looked whether there is room on the disk again.
 const HALT: Duration = Duration::from_secs(1);
 /// While busy, so long is waited for more: threads have something ahead, and every wake-up costs.
-const GATHER: Duration = Duration::from_micros(150);
+const GATHER: Duration = Duration::from_micros(400);
 
 /// What reaches the scheduler's thread.
 #[derive(Debug)]
@@ -191,7 +191,11 @@ impl Shell {
                 counts.in_flight = self.state.in_flight();
                 counts.settled = self.state.is_settled();
             });
-            let longest = if self.state.is_halted() { HALT } else { LONGEST_SLEEP };
+            let longest = match self.pool.relieve() {
+                true => RELIEF,
+                false if self.state.is_halted() => HALT,
+                false => LONGEST_SLEEP,
+            };
             let wait = self.state.next_wake().map_or(longest, |at| at.since(now));
             match inputs.recv_timeout(wait.min(longest)) {
                 Ok(Input::End) | Err(RecvTimeoutError::Disconnected) => break,
@@ -351,6 +355,7 @@ impl Shell {
             started_at: self.time.latest,
             schedule: None,
             chance: 1.0,
+            is_cut_off: false,
         };
         drop(self.sender.send(Input::Event(Event::Finished(Box::new(finished)))));
     }

@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use super::core::{Event, Finished};
 use super::lane::{Content, Task};
 use super::shell::Input;
-use crate::delivery::{Deliverer, Job, wrap};
+use crate::delivery::{Client, Deliverer, Job, wrap};
 use crate::model::clock::Clock;
 use crate::model::endpoint::SharedEndpoint;
 use crate::model::message::Message;
@@ -27,6 +27,11 @@ pub(super) struct Worker {
 pub trait Deliver: Send + Sync {
     /// Sends `payload` to `endpoint` as attempt `number`, and waits for what comes back.
     fn deliver(&self, attempt: &AttemptRequest<'_>) -> Outcome;
+
+    /// Whether this machine has lost its way out. Asked after an attempt that may have failed for it.
+    fn is_cut_off(&self) -> bool {
+        false
+    }
 }
 
 /// An attempt to be made.
@@ -66,8 +71,16 @@ impl Deliver for Deliverer {
             content_type: event.as_ref().map_or(plain, |event| &event.content_type),
             keys: &endpoint.live_keys(now),
             headers: &headers,
+            oauth: endpoint
+                .oauth
+                .as_ref()
+                .map(|credentials| Client { endpoint: endpoint.id, credentials }),
             shard: shard(endpoint),
         })
+    }
+
+    fn is_cut_off(&self) -> bool {
+        Self::is_cut_off(self)
     }
 }
 
@@ -114,7 +127,9 @@ impl Worker {
                 Some(Outcome::failed(failure, std::time::Duration::ZERO))
             }
         };
-        Finished { task, endpoint, outcome, started_at, schedule, chance: jitter }
+        let is_network_down = outcome.as_ref().is_some_and(Outcome::is_network_down);
+        let is_cut_off = is_network_down && self.deliverer.is_cut_off();
+        Finished { task, endpoint, outcome, started_at, schedule, chance: jitter, is_cut_off }
     }
 
     /// What is to be sent; `None` when the message is gone. With a failure comes the schedule that
@@ -152,7 +167,7 @@ impl Worker {
 /// An address that the guard refused is for the operator to know: the owner of the endpoint is not
 /// told what a name led to.
 fn tell_refused(endpoint: &SharedEndpoint, outcome: &Outcome) {
-    if let Some(failure @ Failure::AddressRefused { .. }) = &outcome.failure {
+    if let Some(failure) = outcome.failure.as_ref().filter(|it| it.refused_address().is_some()) {
         tracing::warn!(endpoint = %endpoint.id, app = %endpoint.app, "not delivered: {failure}");
     }
 }

@@ -76,6 +76,11 @@ impl Manner {
 }
 
 /// What comes of an attempt while our own network is gone.
-pub(super) fn no_network() -> Outcome {
-    Outcome::failed(Failure::NetworkUnreachable, Duration::from_millis(1))
+pub(super) fn no_network(keeps_route: bool) -> Outcome {
+    let failure = if keeps_route {
+        Failure::Dns { detail: "look-up".to_owned(), is_answer: false }
+    } else {
+        Failure::NetworkUnreachable
+    };
+    Outcome::failed(failure, Duration::from_millis(1))
 }

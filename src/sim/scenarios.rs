@@ -120,7 +120,14 @@ fn down_for_six_days(ordered: bool) {
 
 #[test]
 fn our_own_network_gone_for_two_hours_counts_against_nobody() {
+    // The route is gone, or what lies behind it and answers for names.
+    gone_for_two_hours(false);
+    gone_for_two_hours(true);
+}
+
+fn gone_for_two_hours(keeps_route: bool) {
     let (mut world, _) = small_world(false, Manner::Well);
+    world.keeps_route = keeps_route;
     let ordered = endpoint(&mut world, true, Manner::Well);
     world.is_cut_off = true;
     accept(&mut world, 5000);
@@ -159,7 +166,13 @@ fn one_dead_name_holds_nobody_else(dead: Manner) {
 
 #[test]
 fn a_name_that_does_not_exist_is_paused_and_disabled_like_any_other_failure() {
-    for (manner, others) in [(Manner::Unknown, 0), (Manner::Unknown, 1), (Manner::Unresolved, 1)] {
+    for (manner, others) in [
+        (Manner::Unknown, 0),
+        (Manner::Unknown, 1),
+        // Alone: while there is a way out it is nobody's fault but its own.
+        (Manner::Unresolved, 0),
+        (Manner::Unresolved, 1),
+    ] {
         let (mut world, dead) = small_world(false, manner);
         let app = world.apps[0];
         for _ in 0..others {

@@ -23,7 +23,10 @@ pub(super) fn step(world: &mut World) -> Result<(), String> {
         10..=38 => accept(world)?,
         39..=44 => burst(world)?,
         45..=69 => return land(world),
-        70..=71 => world.is_cut_off = world.dice.one_in(3),
+        70..=71 => {
+            world.is_cut_off = world.dice.one_in(3);
+            world.keeps_route = world.dice.one_in(2);
+        }
         72 => change_limits(world)?,
         73 => change_rate(world)?,
         80..=82 => change_manner(world),
@@ -99,7 +102,7 @@ pub(super) fn add_endpoint(
     manner: Manner,
 ) -> Result<(), String> {
     let make = Box::new(move |writer: &mut Writer<'_>| {
-        let now = writer.now();
+        let (now, id) = (writer.now(), writer.new_endpoint_id());
         writer.put_endpoint(Endpoint {
             throttle_rate,
             ordered,
@@ -107,7 +110,7 @@ pub(super) fn add_endpoint(
                 key: SigningKey::symmetric_from_random([7; 32]),
                 expires_at: None,
             }],
-            ..Endpoint::new(writer.new_endpoint_id(), app, "https://example.com/", now)
+            ..Endpoint::new(id, app, format!("https://{id}.example/"), now)
         })
     });
     world.write(make, move |world, made| {

@@ -73,6 +73,8 @@ pub(super) struct World {
     notes: Option<Vec<(MessageId, EndpointId)>>,
     /// Our own network is gone.
     pub(super) is_cut_off: bool,
+    /// It is gone further away: this machine still has a route, but names are not resolved.
+    pub(super) keeps_route: bool,
     pub(super) flights: Vec<Flight>,
     pub(super) ledger: Ledger,
     pub(super) apps: Vec<AppId>,
@@ -140,6 +142,7 @@ impl World {
             afters: None,
             notes: None,
             is_cut_off: false,
+            keeps_route: false,
             flights: Vec::new(),
             ledger: Ledger::default(),
             apps: Vec::new(),
@@ -401,7 +404,9 @@ impl World {
             Some(Payload::Here(bytes)) => Some(self.send(key, &bytes)?),
         };
         let chance = f64::from(u32::try_from(self.dice.below(1000)).unwrap()) / 1000.0;
-        let finished = Finished { task, endpoint, outcome, started_at, schedule, chance };
+        let is_cut_off = self.is_cut_off && !self.keeps_route;
+        let finished =
+            Finished { task, endpoint, outcome, started_at, schedule, chance, is_cut_off };
         let mut commands = Vec::new();
         self.state.step(self.now, Event::Finished(Box::new(finished)), &mut commands);
         while !commands.is_empty() {
@@ -418,7 +423,7 @@ impl World {
             return Err(format!("{key:?}: another payload is sent"));
         }
         if self.is_cut_off {
-            return Ok(no_network());
+            return Ok(no_network(self.keeps_route));
         }
         let manner = self.manners.entry(key.endpoint).or_insert(Manner::Well);
         Ok(manner.answer(&mut self.dice))

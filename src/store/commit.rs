@@ -6,10 +6,6 @@
 //! made to last, and only then all are answered. Because nobody else writes, what a piece of work
 //! reads cannot change under it: uniqueness, idempotency keys and preconditions need no lock.
 //!
-//! While much is to be done a second thread makes a group last and answers, and the next one is
-//! staged meanwhile ([`super::pipeline`]). It is written only when sled has written out the one
-//! before it: sled's flush waits for whatever transaction has begun.
-//!
 //! An error of the disk here stops the process: what is on disk is no longer known, and going on
 //! would break the promise.
 
@@ -21,7 +17,6 @@ use std::time::Duration;
 
 use super::error::{Error, Result};
 use super::events::Events;
-use super::pipeline::Input;
 use super::writer::{Group, Writer};
 use super::{Shared, StoreEvents};
 
@@ -87,13 +82,6 @@ pub(super) struct Written {
     row_bytes: usize,
 }
 
-impl Written {
-    /// How many pieces of work it was.
-    pub(super) fn len(&self) -> usize {
-        self.answers.len()
-    }
-}
-
 /// What the commit thread does, one group at a time. The simulator calls it without a thread.
 pub(super) struct Committer {
     shared: Arc<Shared>,
@@ -120,27 +108,21 @@ impl Committer {
         {
             group.stage(job);
         }
-        let written = group.write(&shared)?;
-        self.flush(&written, || ())?;
+        self.finish(group.write(&shared)?)
+    }
+
+    /// Makes last what was written, answers and tells.
+    pub(super) fn finish(&mut self, written: Written) -> Result<()> {
+        if written.row_bytes > 0 {
+            self.shared.trees.flush()?;
+            self.shared.space.wrote(written.row_bytes, &self.shared.trees);
+        }
         self.tell(written);
         Ok(())
     }
 
-    /// Makes what was written last. `is_out` is called when the next group may be written, which
-    /// is a little earlier: sled has written all of this one, and only the disk has not said so.
-    pub(super) fn flush(&self, written: &Written, is_out: impl FnOnce()) -> Result<()> {
-        if written.row_bytes == 0 {
-            is_out();
-            return Ok(());
-        }
-        self.shared.trees.flush_log()?;
-        self.shared.space.wrote(written.row_bytes, &self.shared.trees);
-        is_out();
-        self.shared.trees.sync()
-    }
-
     /// Answers, and tells what was done.
-    pub(super) fn tell(&mut self, written: Written) {
+    fn tell(&mut self, written: Written) {
         if !written.answers.is_empty() {
             (self.answers)(written.answers);
         }
@@ -220,7 +202,7 @@ pub(super) enum Queue {
     /// The daemon's way.
     Thread {
         /// To the commit thread; `None` once the store is closing.
-        sender: std::sync::RwLock<Option<Sender<Input>>>,
+        sender: std::sync::RwLock<Option<Sender<Job>>>,
         /// Writes somebody waits for.
         waiting: Arc<AtomicUsize>,
     },
@@ -255,7 +237,7 @@ impl Queue {
                     waiting.fetch_sub(1, Ordering::Relaxed);
                     return Err(Error::Busy);
                 }
-                sender.send(Input::Job(job)).map_err(|_| Error::Closing)
+                sender.send(job).map_err(|_| Error::Closing)
             }
         }
     }
@@ -284,9 +266,8 @@ impl Queue {
     pub(super) fn close(&self) {
         if let Self::Thread { sender, .. } = self
             && let Ok(mut sender) = sender.write()
-            && let Some(sender) = sender.take()
         {
-            drop(sender.send(Input::Close));
+            *sender = None;
         }
     }
 }

@@ -85,8 +85,11 @@ pub(crate) fn key(bytes: &[u8]) -> u64 {
 
 /// Rows of every table of [`record`], to begin with.
 pub(crate) fn genuine_records() -> Vec<Vec<u8>> {
+    use std::sync::Arc;
+
     use crate::model::delivery::{Delivery, QueueRow, State, Trigger};
     use crate::model::endpoint::{Endpoint, LiveSecret};
+    use crate::model::oauth::{AuthMethod, ClientCredentials};
     use crate::model::secret::SigningKey;
     let now = Timestamp(1_790_000_000_000);
     let text = |t: &str| t.to_owned();
@@ -104,6 +107,14 @@ pub(crate) fn genuine_records() -> Vec<Vec<u8>> {
             LiveSecret { key: SigningKey::ed25519_from_random([7; 32]), expires_at: Some(now) },
         ],
         headers: [(text("x-a"), text("b"))].into(),
+        oauth: Some(Arc::new(ClientCredentials {
+            token_url: text("https://id.example/token"),
+            client_id: text("us"),
+            client_secret: text("secret"),
+            scope: Some(text("a b")),
+            audience: Some(text("c")),
+            auth_method: AuthMethod::ClientSecretPost,
+        })),
         ..Endpoint::new(EndpointId(ID), AppId(ID), text("https://example.com/hook"), now)
     };
     let key = QueueKey { endpoint: EndpointId(ID), due: now, message: MessageId(ID) };

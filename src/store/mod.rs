@@ -12,6 +12,7 @@ pub mod attempts;
 pub mod check;
 mod codec;
 pub mod commit;
+mod commit_thread;
 pub mod counters;
 pub mod counts;
 pub mod cursors;
@@ -32,7 +33,7 @@ pub mod messages;
 mod migrate;
 pub mod operational;
 pub mod pages;
-mod pipeline;
+
 #[cfg(test)]
 pub(crate) mod planted;
 pub mod queue;
@@ -57,11 +58,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use commit::{Committer, Job, Queue};
+use commit_thread::CommitThread;
 use directory::Directory;
 pub use durable::Sync;
 pub use error::{Error, Result};
 use events::Events;
-use pipeline::Commit;
 pub use seal::Keys;
 use trees::Trees;
 pub use writer::Writer;
@@ -336,7 +337,7 @@ fn call<T, R: FnOnce(Result<T>)>(reply: &Mutex<Option<R>>, result: Result<T>) {
 fn start(committer: Committer) -> Result<(Queue, Option<JoinHandle<()>>)> {
     let (sender, inputs) = mpsc::channel();
     let waiting = Arc::new(AtomicUsize::new(0));
-    let thread = Commit::start(committer, sender.clone(), inputs, Arc::clone(&waiting))
+    let thread = CommitThread::start(committer, inputs, Arc::clone(&waiting))
         .map_err(|err| Error::io("starting the commit thread", err))?;
     Ok((Queue::Thread { sender: RwLock::new(Some(sender)), waiting }, Some(thread)))
 }

@@ -19,6 +19,7 @@ use crate::model::endpoint::{DisabledReason, Endpoint, LiveSecret};
 use crate::model::event_type::EventType;
 use crate::model::id::{AppId, AttemptId, EndpointId, ID_BYTES, MessageId, OrgId};
 use crate::model::message::Message;
+use crate::model::oauth::{AuthMethod, ClientCredentials};
 use crate::model::secret::SigningKey;
 
 type RawId = [u8; ID_BYTES];
@@ -90,6 +91,45 @@ struct SecretRecord {
 }
 
 #[derive(Serialize, Deserialize)]
+struct OauthRecord {
+    token_url: String,
+    client_id: String,
+    client_secret: String,
+    scope: Option<String>,
+    audience: Option<String>,
+    /// Id and secret stand in the form rather than in a header.
+    in_form: bool,
+}
+
+impl OauthRecord {
+    fn of(oauth: &ClientCredentials) -> Self {
+        Self {
+            token_url: oauth.token_url.clone(),
+            client_id: oauth.client_id.clone(),
+            client_secret: oauth.client_secret.clone(),
+            scope: oauth.scope.clone(),
+            audience: oauth.audience.clone(),
+            in_form: oauth.auth_method == AuthMethod::ClientSecretPost,
+        }
+    }
+
+    fn into_domain(self) -> ClientCredentials {
+        ClientCredentials {
+            token_url: self.token_url,
+            client_id: self.client_id,
+            client_secret: self.client_secret,
+            scope: self.scope,
+            audience: self.audience,
+            auth_method: if self.in_form {
+                AuthMethod::ClientSecretPost
+            } else {
+                AuthMethod::ClientSecretBasic
+            },
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
 pub(super) struct EndpointRecord {
     uid: Option<String>,
     url: String,
@@ -104,6 +144,7 @@ pub(super) struct EndpointRecord {
     metadata: BTreeMap<String, String>,
     secrets: Vec<SecretRecord>,
     headers: BTreeMap<String, String>,
+    oauth: Option<OauthRecord>,
     created_at: u64,
     updated_at: u64,
     deleted: bool,
@@ -133,6 +174,7 @@ impl EndpointRecord {
             metadata: endpoint.metadata.clone(),
             secrets: endpoint.secrets.iter().map(secret).collect(),
             headers: endpoint.headers.clone(),
+            oauth: endpoint.oauth.as_deref().map(OauthRecord::of),
             created_at: endpoint.created_at.0,
             updated_at: endpoint.updated_at.0,
             deleted: endpoint.deleted,
@@ -168,6 +210,7 @@ impl EndpointRecord {
             metadata: self.metadata,
             secrets,
             headers: self.headers,
+            oauth: self.oauth.map(|oauth| oauth.into_domain().into()),
             created_at: Timestamp(self.created_at),
             updated_at: Timestamp(self.updated_at),
             deleted: self.deleted,

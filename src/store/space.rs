@@ -27,8 +27,8 @@ use super::trees::Trees;
 const AMPLIFICATION: u64 = 2;
 /// What is set aside is this part of `storage.min_free`, within the bounds below.
 const RESERVE_PART: u64 = 4;
-/// Fewest bytes that are set aside: three quarters of it take the two largest groups, one that is
-/// being flushed and the next, whatever sled makes of them. See [`GROWTH`].
+/// Fewest bytes that are set aside: three quarters of it take the largest group, whatever sled makes
+/// of it. See [`GROWTH`].
 const LEAST_RESERVE: u64 = 12 * 1024 * 1024;
 /// Most bytes that are set aside.
 const MOST_RESERVE: u64 = 16 * 1024 * 1024;
@@ -36,8 +36,7 @@ const MOST_RESERVE: u64 = 16 * 1024 * 1024;
 /// one, for the smallest of groups.
 const FLOOR: u64 = 1024 * 1024;
 /// While blocks are short, a group has a byte of rows for so many that are left. sled's file grew by up
-/// to four, since it writes pages anew and moves others out of old segments; and a group may be on
-/// its way while the next one is staged.
+/// to four, since it writes pages anew and moves others out of old segments; the rest is for safety.
 const GROWTH: u64 = 12;
 /// Fewest bytes that are set aside at once.
 const LEAST_PIECE: u64 = 64 * 1024;
@@ -130,9 +129,7 @@ impl Space {
         left
     }
 
-    /// Bytes of rows the next group may have; `None`: nothing may be written. Only an answer of
-    /// [`GROUP_BYTES`] holds while the group before is being flushed: else the commit thread asks
-    /// again when sled's file is as long as that one made it.
+    /// Bytes of rows the next group may have; `None`: nothing may be written.
     pub(super) fn room_for_group(&self) -> Option<usize> {
         if self.wanted == 0 {
             return Some(GROUP_BYTES);

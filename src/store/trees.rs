@@ -128,18 +128,8 @@ impl Trees {
     /// Makes all that was written last: on disk, whatever is killed and whenever the power goes
     /// (with [`super::Sync::Disk`]).
     pub(super) fn flush(&self) -> Result<()> {
-        self.flush_log()?;
-        self.sync()
-    }
-
-    /// The first half of [`Trees::flush`]: sled hands all that was written to the system.
-    pub(super) fn flush_log(&self) -> Result<()> {
+        // sled hands all that was written to the system, and the disk has what the system has.
         self.db.flush()?;
-        Ok(())
-    }
-
-    /// The second half: the disk has what the system has.
-    pub(super) fn sync(&self) -> Result<()> {
         self.barrier.sync()
     }
 

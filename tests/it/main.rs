@@ -24,6 +24,7 @@ mod limits;
 #[path = "../support/certificates.rs"]
 mod made_certificates;
 mod metrics;
+mod oauth;
 mod properties;
 mod races;
 mod receivers;

@@ -85,10 +85,19 @@ fn nothing_of_the_table_is_taken_when_an_endpoint_is_made_or_changed() {
     let path = format!("/api/v1/app/{app}/endpoint");
     let good = house.endpoint(&app, "http://example.com/hook");
     let own = format!("{path}/{good}");
+    let (oauth, operational) =
+        (format!("{own}/oauth"), "/api/v1/operational-webhook/endpoint".to_owned());
     for (url, parts) in REFUSED {
-        for (method, path) in [("POST", &path), ("PUT", &own), ("PATCH", &own)] {
-            let refusal = house.expect(422, method, path, &json!({ "url": url }));
-            assert_eq!(refusal["detail"][0]["loc"], json!(["body", "url"]), "{url}");
+        for (method, path, field) in [
+            ("POST", &path, "url"),
+            ("PUT", &own, "url"),
+            ("PATCH", &own, "url"),
+            ("POST", &operational, "url"),
+            ("PUT", &oauth, "tokenUrl"),
+        ] {
+            let body = json!({ "url": url, "tokenUrl": url, "clientId": "a", "clientSecret": "b" });
+            let refusal = house.expect(422, method, path, &body);
+            assert_eq!(refusal["detail"][0]["loc"], json!(["body", field]), "{url}");
             check_text(url, refusal["detail"][0]["msg"].as_str().unwrap(), parts);
         }
     }
@@ -111,6 +120,15 @@ fn nothing_of_the_table_is_dialled_when_the_operator_has_changed_their_mind() {
     let app = house.app("ssrf");
     let endpoints: Vec<_> =
         REFUSED.iter().map(|(url, parts)| (house.endpoint(&app, url), *url, *parts)).collect();
+    // Endpoints that may be delivered to, with access tokens from where nothing may be asked.
+    let tokens = house.app("tokens");
+    let with_tokens = REFUSED.map(|(url, parts)| {
+        let id = house.endpoint(&tokens, "http://receiver.invalid/hook");
+        let path = format!("/api/v1/app/{tokens}/endpoint/{id}/oauth");
+        let body = json!({ "tokenUrl": url, "clientId": "a", "clientSecret": "b" });
+        house.expect(204, "PUT", &path, &body);
+        (id, url, parts)
+    });
     house.stop();
 
     let house = House::on(&data, &[], &env);
@@ -132,6 +150,14 @@ fn nothing_of_the_table_is_dialled_when_the_operator_has_changed_their_mind() {
             assert_eq!(found["failureCode"], "address_refused", "{url}");
             Some(())
         });
+    }
+    house.send(&tokens);
+    for (id, url, parts) in with_tokens {
+        let attempts = until("an attempt", Duration::from_secs(20), || {
+            Some(house.attempts(&tokens, &id)).filter(|attempts| !attempts.is_empty())
+        });
+        assert_eq!(attempts[0]["failureCode"], "oauth_token", "{url}");
+        check_text(url, attempts[0]["response"].as_str().unwrap(), parts);
     }
     house.stop();
 }
@@ -244,6 +270,32 @@ fn look_ups_that_fail_or_hang_end_in_time_and_hold_up_nobody() {
         assert_eq!(attempt["failureCode"].as_str().unwrap_or_default(), code);
         assert!(attempt["responseDurationMs"].as_u64().unwrap() < 2000, "{attempt}");
     }
+    house.stop();
+}
+
+/// Nobody but the owner of a name can mend it: the only thing that is sent, it is counted all the same.
+#[test]
+fn a_single_name_that_nobody_resolves_is_not_taken_for_a_lost_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = resolver(folder.path()) else { return };
+    let names = folder.path().join("names");
+    std::fs::write(&names, "fail.test !fail\n").unwrap();
+    let env = [
+        ("LD_PRELOAD", library.to_str().unwrap()),
+        ("TEST_NAMES", names.to_str().unwrap()),
+        ("POSTHASTE_DELIVERY_RETRY_SCHEDULE", "[]"),
+    ];
+    let house = House::on(&folder.path().join("data"), &["--allow-network", "127.0.0.0/8"], &env);
+    let app = house.app("alone");
+    house.endpoint(&app, "http://fail.test/x");
+    let id = house.send(&app);
+    let path = format!("/api/v1/app/{app}/msg/{id}/endpoint");
+    // Half a minute is left for another to fail in the same manner.
+    let status = until("a counted attempt", Duration::from_secs(90), || {
+        let page = house.expect(200, "GET", &path, &Value::Null);
+        page["data"][0]["status"].as_u64().filter(|status| *status != 1)
+    });
+    assert_eq!(status, 2, "its one attempt is used up");
     house.stop();
 }
 

@@ -16,19 +16,19 @@ use crate::model::limits::CUSTOM_HEADERS;
 
 type Headers = BTreeMap<String, String>;
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct HeadersIn {
     headers: Headers,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct HeadersPatch {
     headers: BTreeMap<String, Option<String>>,
     #[serde(default, rename = "deleteHeaders")]
     delete_headers: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct HeadersOut {
     headers: Headers,
     sensitive: Vec<String>,

@@ -2,6 +2,7 @@
 
 pub mod example;
 pub mod headers;
+pub mod oauth;
 pub mod secret;
 pub mod stats;
 pub mod throttle;
@@ -36,7 +37,7 @@ use crate::store::pages::Page;
 use crate::store::{Error, Writer};
 
 /// What a caller sends to make or replace one.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct EndpointIn {
     url: String,
@@ -66,7 +67,7 @@ struct EndpointIn {
     ordered: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct EndpointPatch {
     #[serde(default, deserialize_with = "given")]

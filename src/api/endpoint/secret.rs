@@ -21,7 +21,7 @@ const DEFAULT_GRACE: u64 = 24 * 3600;
 /// And at the most: a week.
 const MAX_GRACE: u64 = 7 * 24 * 3600;
 
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct SecretOut {
     key: String,
 }
@@ -45,7 +45,7 @@ fn shown(key: &SigningKey) -> String {
     key.public_text().unwrap_or_else(|| key.to_text())
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RotateIn {
     #[serde(default)]

@@ -79,7 +79,7 @@ fn provider_of(kind: &str, providers: &Providers) -> Result<String, ApiError> {
 }
 
 /// What is ours, the same for making, replacing and changing.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Ours {
     app: Option<String>,
@@ -126,7 +126,7 @@ impl Ours {
 }
 
 /// What a caller sends to make or replace one.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SourceIn {
     name: String,
@@ -244,7 +244,7 @@ fn check_source_name(name: &str) -> Result<(), ApiError> {
 }
 
 /// What a caller sends to change some of it.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SourcePatch {
     #[serde(default, deserialize_with = "given")]

@@ -27,6 +27,10 @@ fn victim() -> Victim {
     let body = json!({ "url": format!("https://{MARK}.example"), "headers": { "x-a": MARK } });
     let endpoint =
         house.post("/app/shop/endpoint", &body).is(201)["id"].as_str().unwrap().to_owned();
+    let oauth = json!({ "tokenUrl": format!("https://{MARK}.example/token"), "clientId": MARK,
+        "clientSecret": MARK, "scope": MARK });
+    let path = format!("/app/shop/endpoint/{endpoint}/oauth");
+    house.call("PUT", &path, &oauth).is(204);
     let body = json!({ "eventType": "t", "payload": { "secret": MARK }, "eventId": "e1" });
     let msg = house.post("/app/shop/msg", &body).is(202)["id"].as_str().unwrap().to_owned();
     let attempt = house.attempt(&app, &endpoint, 500);
@@ -72,6 +76,7 @@ impl Victim {
             format!("/app/{}/endpoint", self.app),
             format!("/app/{}/endpoint/{endpoint}/secret", self.app),
             format!("/app/{}/endpoint/{endpoint}/headers", self.app),
+            format!("/app/{}/endpoint/{endpoint}/oauth", self.app),
             format!("/app/{}/msg", self.app),
             format!("/app/{}/msg/{msg}/endpoint", self.app),
             format!("/app/{}/attempt/msg/{msg}", self.app),
@@ -93,6 +98,7 @@ fn body() -> Value {
         "name": "x", "description": "x", "url": "https://other.example", "eventType": "t",
         "payload": {}, "since": moment, "until": moment, "createdBefore": moment, "after": moment,
         "headers": {}, "offset": 0, "ids": ["e1"], "spec": { "webhooks": {} }, "retrySchedule": [],
+        "tokenUrl": "https://other.example", "clientId": "x", "clientSecret": "x",
     })
 }
 

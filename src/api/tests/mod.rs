@@ -18,6 +18,7 @@ mod event_type;
 mod foreign;
 mod matching;
 mod message;
+mod oauth;
 mod operational;
 mod paging;
 mod poller;

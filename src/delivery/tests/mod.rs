@@ -1,6 +1,7 @@
 //! Attempts against scripted receivers on loopback sockets.
 
 mod hostile;
+mod oauth;
 mod pool;
 mod proxy;
 mod request;
@@ -53,6 +54,7 @@ fn job(url: &str) -> Job<'_> {
         content_type: "application/json",
         keys: &[],
         headers: &[],
+        oauth: None,
         shard: 0,
     }
 }

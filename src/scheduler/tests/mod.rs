@@ -34,7 +34,7 @@ fn endpoint_id(n: u16) -> EndpointId {
 }
 
 fn endpoint(n: u16) -> Endpoint {
-    Endpoint::new(endpoint_id(n), APP, "https://example.com/", Timestamp(0))
+    Endpoint::new(endpoint_id(n), APP, format!("https://r{n}.example/"), Timestamp(0))
 }
 
 fn ok() -> Outcome {
@@ -81,6 +81,8 @@ struct Desk {
     refused: Vec<Arc<AttemptResult>>,
     paused: Vec<(EndpointId, Option<Pause>)>,
     offline: Vec<bool>,
+    /// The machine has lost its way out.
+    is_cut_off: bool,
     refills: usize,
     accepted: u64,
 }
@@ -99,6 +101,7 @@ impl Desk {
             refused: Vec::new(),
             paused: Vec::new(),
             offline: Vec::new(),
+            is_cut_off: false,
             refills: 0,
             accepted: 0,
         }
@@ -305,6 +308,7 @@ impl Desk {
             started_at: self.now,
             schedule: None,
             chance: 0.0,
+            is_cut_off: self.is_cut_off,
         })));
         key
     }

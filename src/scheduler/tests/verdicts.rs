@@ -55,6 +55,7 @@ fn an_event_types_own_schedule_comes_first() {
         started_at: desk.now,
         schedule: Some(RetrySchedule(vec![Duration::from_secs(77)])),
         chance: 1.0,
+        is_cut_off: false,
     })));
     let at = desk.now.plus(Duration::from_millis(92_400));
     assert_eq!(desk.verdicts(), [Verdict::Retry(at)], "77 s and a fifth");
@@ -216,6 +217,7 @@ fn a_manual_attempt_is_not_held_back_by_what_it_failed_for() {
 #[test]
 fn our_own_network_is_nobodys_fault() {
     let mut desk = Desk::with(limits(10, 2), 4);
+    desk.is_cut_off = true;
     for n in [1, 1, 2, 3, 4] {
         desk.accept(n);
     }
@@ -241,6 +243,31 @@ fn our_own_network_is_nobodys_fault() {
     assert_eq!(desk.records.len(), 1, "not even recorded");
     assert_eq!(desk.drain().len(), 5);
     assert_eq!(desk.offline, [true, false]);
+}
+
+#[test]
+fn a_name_that_nobody_resolves_is_counted_when_it_is_the_only_one() {
+    let mut desk = Desk::with(limits(10, 2), 2);
+    let unresolved = Failure::Dns { detail: "try again".to_owned(), is_answer: false };
+    let unresolved = Outcome::failed(unresolved, Duration::from_millis(1));
+    desk.accept(1);
+    let start = desk.now;
+    while desk.verdicts().iter().all(|verdict| *verdict == Verdict::Hold) {
+        desk.dispatch();
+        assert_eq!(desk.running.len(), 1, "it is tried again and again");
+        desk.finish(unresolved.clone());
+        desk.now = desk.now.plus(Duration::from_secs(5));
+    }
+    assert_eq!(desk.now.since(start), Duration::from_secs(35));
+    let last = desk.records.last().unwrap();
+    assert!(matches!(last.verdict, Verdict::Retry(_)) && last.blames_endpoint);
+    assert!(desk.offline.is_empty());
+    // As soon as a second host fails so too, neither is blamed.
+    desk.accept(2);
+    desk.dispatch();
+    desk.finish_one_of(2, unresolved);
+    assert_eq!(desk.offline, [true]);
+    assert!(!desk.records.last().unwrap().blames_endpoint);
 }
 
 #[test]

@@ -7,17 +7,19 @@ use super::super::idempotency::{Answer, IdempotencyKey};
 use super::super::trees::Tree;
 use super::super::{Error, Keys};
 use super::*;
+use crate::model::oauth::{AuthMethod, ClientCredentials};
 use crate::model::source::{Refused, Source, SourceSecret};
 
 const FIRST: [u8; 32] = [1; 32];
 const SECOND: [u8; 32] = [2; 32];
 /// What must be found nowhere on the disk of a sealed store.
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 6] = [
     "whsec_BwcHBwcHBw",
     "header-value-1",
     "source-secret-1",
     "refused-header-1",
     "answered-token-1",
+    "client-secret-1",
 ];
 
 fn keys(current: Option<[u8; 32]>, old: Option<[u8; 32]>) -> Keys {
@@ -36,7 +38,15 @@ fn fill(store: &Store) {
         .write_and_wait(move |w| {
             let headers = BTreeMap::from([("authorization".to_owned(), SECRETS[1].to_owned())]);
             let description = "long enough to take several rows ".repeat(500);
-            w.put_endpoint(Endpoint { description, headers, ..new_endpoint(w, app) })?;
+            let oauth = Some(Arc::new(ClientCredentials {
+                token_url: "https://id.example/".to_owned(),
+                client_id: "us".to_owned(),
+                client_secret: SECRETS[5].to_owned(),
+                scope: None,
+                audience: None,
+                auth_method: AuthMethod::ClientSecretBasic,
+            }));
+            w.put_endpoint(Endpoint { description, headers, oauth, ..new_endpoint(w, app) })?;
             let id = w.new_source_id();
             let mut source = Source::new(id, OrgId::default_org(), app, "token-1".into(), w.now());
             source.secrets = vec![SourceSecret(SECRETS[2].to_owned())];
@@ -73,6 +83,8 @@ fn check_whole(store: &Store) {
     let id = store.directory().endpoint_ids().unwrap()[0];
     let endpoint = store.directory().endpoint(id).unwrap().unwrap();
     assert_eq!(endpoint.headers["authorization"], SECRETS[1]);
+    assert_eq!(endpoint.oauth.as_ref().unwrap().client_secret, SECRETS[5]);
+    assert!(!format!("{endpoint:?}").contains(SECRETS[5]));
     assert_eq!(endpoint.secrets[0].key, SigningKey::symmetric_from_random([7; 32]));
     let source = &store.directory().sources(OrgId::default_org()).unwrap()[0];
     assert_eq!(source.secrets[0].0, SECRETS[2]);
