@@ -176,11 +176,13 @@ pub(super) fn get(api: &Api, request: &Request, app: &str) -> Result<Reply, ApiE
 pub(super) async fn update(api: &Arc<Api>, request: &Request, id: &str) -> Result<Reply, ApiError> {
     let caller = Caller::of(api, request)?;
     caller.operator()?;
-    let input: ApplicationIn = request.json()?;
+    let mut input: ApplicationIn = request.json()?;
     input.check()?;
     let id = id.to_owned();
     if id.parse::<AppId>().is_err() {
         check_uid("app_id", &id, AppId::PREFIX)?;
+        // Or the same request would make another one each time it is sent.
+        input.uid.get_or_insert_with(|| id.clone());
     }
     let answer = api.write(move |writer| match writer.application(caller.org, &id) {
         Ok(old) => {

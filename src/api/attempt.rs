@@ -21,7 +21,7 @@ use crate::model::id::{AppId, AttemptId, EndpointId, MessageId};
 use crate::model::message::Message;
 use crate::store::idempotency::Answer;
 use crate::store::messages::Payload;
-use crate::store::pages::{Page, Range};
+use crate::store::pages::{PAGE_BYTES, Page, Range};
 use crate::store::{Error, Writer};
 
 /// svix's numbers for where a delivery stands, and their names.
@@ -130,8 +130,8 @@ impl AttemptFilter {
         if self.messages.is_open() {
             return Ok(true);
         }
-        let message = api.store.message(app, attempt.message)?;
-        Ok(message.is_some_and(|(message, _)| self.messages.lets(&message)))
+        let message = api.store.message_head(app, attempt.message)?;
+        Ok(message.is_some_and(|message| self.messages.lets(&message)))
     }
 }
 
@@ -143,17 +143,28 @@ fn list_out(
     api: &Api,
     app: AppId,
     page: &PageRequest,
-    rows: Page<Attempt>,
+    mut rows: Page<Attempt>,
     query: &Query,
 ) -> Result<Reply, ApiError> {
     let with_content = query.flag("with_content", true)?;
     let with_msg = query.flag("with_msg", false)?;
     let mut messages = std::collections::HashMap::new();
     if with_msg {
+        let (mut bytes, mut shown) = (0, 0);
         for row in &rows.rows {
+            if bytes >= PAGE_BYTES {
+                break;
+            }
             if let Some((message, payload)) = api.store.message(app, row.message)? {
+                bytes += payload.bytes();
                 messages.insert(row.message, message::object(&message, &payload, true, ""));
             }
+            shown += 1;
+        }
+        // As a page of messages ends: behind so many bytes, with a way to go on.
+        if shown < rows.rows.len() {
+            rows.rows.truncate(shown);
+            rows.more = rows.rows.last().map(|attempt| attempt.id.0);
         }
     }
     let id = |attempt: &Attempt| attempt.id.to_string();

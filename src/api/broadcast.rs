@@ -15,8 +15,11 @@ use super::reply::Reply;
 use super::request::{Request, read};
 use super::task::{Start, start};
 use crate::model::id::MessageId;
-use crate::model::limits::{EVENT_TYPE_CHARS, MESSAGE_CHANNELS};
+use crate::model::limits::{ENDPOINT_CHANNELS, EVENT_TYPE_CHARS};
 use crate::model::task::{Broadcast, Work};
+
+/// The fewest days its payload may be kept by `payloadRetentionPeriod`.
+const RETENTION_DAYS: u32 = 1;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,7 +47,7 @@ pub(super) async fn create(api: &Arc<Api>, request: &Request) -> Result<Reply, A
         check_uid("eventId", event_id, MessageId::PREFIX)?;
     }
     if let Some(channels) = &input.channels {
-        check_channels(channels, MESSAGE_CHANNELS)?;
+        check_channels(channels, ENDPOINT_CHANNELS)?;
     }
     if !input.payload.get().starts_with('{') {
         let message = "payload must be a JSON object; put other values into a field of one";
@@ -54,7 +57,8 @@ pub(super) async fn create(api: &Arc<Api>, request: &Request) -> Result<Reply, A
     if input.payload.get().len() > api.settings.max_payload {
         return Err(super::intake::too_large(api));
     }
-    let hours = retention_hours(input.payload_retention_period, input.payload_retention_hours)?;
+    let (days, hours) = (input.payload_retention_period, input.payload_retention_hours);
+    let hours = retention_hours(RETENTION_DAYS, days, hours)?;
     let message = Broadcast {
         event_type: input.event_type,
         event_id: input.event_id,

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::Api;
+use super::api_token;
 use super::auth::{self, AuthError, Claims, Subject};
 use super::error::ApiError;
 use super::request::Request;
@@ -48,7 +49,7 @@ impl Caller {
             caller.check_still_valid(api, app, claims.issued_at_ms)?;
             check_not_ended(api, app, token, &claims)?;
         }
-        if caller.capabilities.is_some() {
+        if caller.capabilities.is_some() && !caller.polls(request) {
             caller.needs(Capability::for_request(request))?;
         }
         Ok(caller)
@@ -80,6 +81,28 @@ impl Caller {
         match &self.capabilities {
             Some(mine) if !mine.contains(&capability) => Err(ApiError::lacks(capability.name())),
             Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether the token is one to poll the sink that is asked for.
+    fn polls(&self, request: &Request) -> bool {
+        let may = self.capabilities.as_ref().is_some_and(|mine| mine.contains(&Capability::Poll));
+        let segments = request.segments();
+        let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+        match segments.get(2..).unwrap_or_default() {
+            ["app", _, "poller" | "polling-endpoint", sink, ..] => {
+                let session = format!("{}_", api_token::sink_session(sink));
+                may && self.session.as_ref().is_some_and(|mine| mine.starts_with(&session))
+            }
+            _ => false,
+        }
+    }
+
+    /// Refuses everybody but an operator and those whose token was made for this.
+    pub(super) fn creates_messages(&self) -> Result<(), ApiError> {
+        match &self.capabilities {
+            Some(mine) if mine.contains(&Capability::CreateMessages) => Ok(()),
+            Some(_) | None => self.operator(),
         }
     }
 
@@ -151,7 +174,7 @@ fn claims(api: &Api, token: &str, now: u64) -> Result<Arc<Claims>, ApiError> {
     Ok(claims)
 }
 
-/// What a portal's token may be limited to.
+/// What a token of an application may be limited to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Capability {
     ViewBase,
@@ -160,10 +183,13 @@ pub(super) enum Capability {
     ManageTransformations,
     CreateAttempts,
     ManageEndpoint,
+    /// Of a program's token alone, as is the next: see [`api_token`].
+    CreateMessages,
+    Poll,
 }
 
 impl Capability {
-    /// All there are.
+    /// All that a portal's token may have.
     pub(super) const ALL: [Self; 6] = [
         Self::ViewBase,
         Self::ViewEndpointSecret,
@@ -182,12 +208,15 @@ impl Capability {
             Self::ManageTransformations => "ManageTransformations",
             Self::CreateAttempts => "CreateAttempts",
             Self::ManageEndpoint => "ManageEndpoint",
+            Self::CreateMessages => "CreateMessages",
+            Self::Poll => "Poll",
         }
     }
 
     /// The one with this name.
     pub(super) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|capability| capability.name() == name)
+        let mut all = Self::ALL.into_iter().chain([Self::CreateMessages, Self::Poll]);
+        all.find(|capability| capability.name() == name)
     }
 
     /// Whether it changes nothing and shows no secret.
@@ -205,6 +234,7 @@ impl Capability {
             ("GET" | "HEAD", ["app", _, "endpoint", _, "secret"]) => Self::ViewEndpointSecret,
             ("GET" | "HEAD", _) => Self::ViewBase,
             ("POST", path) if only_asks(path) => Self::ViewBase,
+            ("POST", ["app", _, "msg"]) => Self::CreateMessages,
             ("POST", ["app", _, "endpoint", _, "secret", "rotate"]) => Self::ManageEndpointSecret,
             (_, ["app", _, "endpoint", _, "transformation", ..]) => Self::ManageTransformations,
             ("POST", ["app", _, "msg", _, "endpoint", _, "resend"]) => Self::CreateAttempts,

@@ -1,9 +1,12 @@
-//! `GET /api/v1/health`: no token needed.
+//! `GET /api/v1/health`, which needs no token, and what an operator may ask for beside it.
 
 use serde::Serialize;
 
 use super::Api;
+use super::caller::Caller;
+use super::error::ApiError;
 use super::reply::Reply;
+use super::request::Request;
 
 #[derive(Serialize)]
 struct Part {
@@ -17,6 +20,13 @@ struct HealthOut {
     database: Part,
     queue: Part,
     cache: Part,
+}
+
+/// `POST /admin/redrive-dlq`: sends dead letters on their way again. There are none here: what a broken
+/// worker leaves is due again by itself.
+pub(super) fn redrive(api: &Api, request: &Request) -> Result<Reply, ApiError> {
+    Caller::of(api, request)?.operator()?;
+    Ok(Reply::no_content())
 }
 
 /// 200 while messages are accepted and delivered, 500 with the reason while they are not.

@@ -20,7 +20,7 @@ use crate::model::attempt::Attempt;
 use crate::model::delivery::{Delivery, State};
 use crate::model::endpoint::{DisabledReason, Endpoint};
 use crate::model::id::EndpointId;
-use crate::model::limits::{EVENT_TYPE_CHARS, MESSAGE_CHANNELS};
+use crate::model::limits::{ENDPOINT_CHANNELS, EVENT_TYPE_CHARS};
 use crate::model::matching::{Verdict, explain as verdict_of};
 use crate::model::message::Message;
 use crate::store::pages::Range;
@@ -43,7 +43,7 @@ impl MatchIn {
         let input: Self = request.json()?;
         check_name("eventType", &input.event_type, EVENT_TYPE_CHARS)?;
         if let Some(channels) = &input.channels {
-            check_channels(channels, MESSAGE_CHANNELS)?;
+            check_channels(channels, ENDPOINT_CHANNELS)?;
         }
         Ok((input.event_type, input.channels.unwrap_or_default()))
     }

@@ -27,8 +27,10 @@ use crate::store::idempotency::Answer;
 use crate::store::messages::Payload;
 use crate::store::pages::Range;
 
-/// Days a payload may be kept by `payloadRetentionPeriod`.
-const RETENTION_DAYS: std::ops::RangeInclusive<u32> = 5..=90;
+/// The fewest days a payload may be kept by `payloadRetentionPeriod`.
+const RETENTION_DAYS: u32 = 5;
+/// And the most.
+const MOST_RETENTION_DAYS: u32 = 90;
 /// Hours it may be kept by `payloadRetentionHours`.
 const RETENTION_HOURS: std::ops::RangeInclusive<u32> = 1..=2160;
 /// `deliverAt` is so far ahead at the least: what is nearer may as well be sent now.
@@ -86,7 +88,7 @@ impl MessageIn<'_> {
         if let Some(channels) = &self.channels {
             check_channels(channels, MESSAGE_CHANNELS)?;
         }
-        retention_hours(self.payload_retention_period, self.payload_retention_hours)?;
+        self.retention_hours()?;
         check_tags(self.tags.as_deref().unwrap_or_default())?;
         if !self.payload.get().starts_with('{') && self.raw_payload().is_none() {
             let message = "payload must be a JSON object; put other values into a field of one";
@@ -121,6 +123,11 @@ impl MessageIn<'_> {
         (content_type != JSON || !is_object).then(|| content_type.to_owned())
     }
 
+    fn retention_hours(&self) -> Result<Option<u32>, ApiError> {
+        let (days, hours) = (self.payload_retention_period, self.payload_retention_hours);
+        retention_hours(RETENTION_DAYS, days, hours)
+    }
+
     /// The moment before which it is not to be tried.
     fn deliver_at(&self, api: &Api) -> Result<Option<Timestamp>, ApiError> {
         let Some(text) = &self.deliver_at else { return Ok(None) };
@@ -139,8 +146,7 @@ impl MessageIn<'_> {
         body: &Bytes,
     ) -> Result<(NewMessage, Option<ApplicationIn>), ApiError> {
         let deliver_at = self.deliver_at(api)?;
-        let payload_retention_hours =
-            retention_hours(self.payload_retention_period, self.payload_retention_hours)?;
+        let payload_retention_hours = self.retention_hours()?;
         let payload = match self.raw_payload() {
             Some(raw) => Bytes::copy_from_slice(raw.as_bytes()),
             None => body.slice_ref(self.payload.get().as_bytes()),
@@ -161,11 +167,14 @@ impl MessageIn<'_> {
 
 /// For how many hours a payload is kept, by whichever of the two was given; hours come first.
 pub(super) fn retention_hours(
+    least_days: u32,
     days: Option<u32>,
     hours: Option<u32>,
 ) -> Result<Option<u32>, ApiError> {
-    if let Some(days) = days.filter(|days| !RETENTION_DAYS.contains(days)) {
-        let message = format!("payloadRetentionPeriod is {days}, but must be 5 to 90 days");
+    if let Some(days) = days.filter(|days| !(least_days..=MOST_RETENTION_DAYS).contains(days)) {
+        let message = format!(
+            "payloadRetentionPeriod is {days}, but must be {least_days} to {MOST_RETENTION_DAYS} days"
+        );
         return Err(ApiError::invalid("body", "payloadRetentionPeriod", message));
     }
     if let Some(hours) = hours.filter(|hours| !RETENTION_HOURS.contains(hours)) {
@@ -248,7 +257,7 @@ pub(super) async fn create(
     app: &str,
 ) -> Result<Reply, ApiError> {
     let caller = Caller::of(api, request)?;
-    caller.operator()?;
+    caller.creates_messages()?;
     let with_content =
         request.query.is_empty() || Query::parse(&request.query)?.flag("with_content", true)?;
     let input: MessageIn<'_> = read(&request.body)?;
@@ -257,8 +266,10 @@ pub(super) async fn create(
     let tenant = caller.tenant(api, app);
     let app_id = match (tenant, inline) {
         (Ok(tenant), _) => tenant.app.id,
-        (Err(_), Some(inline)) => make_inline(api, &caller, app, inline).await?,
-        (Err(error), None) => return Err(error),
+        (Err(_), Some(inline)) if caller.app.is_none() => {
+            make_inline(api, &caller, app, inline).await?
+        }
+        (Err(error), _) => return Err(error),
     };
     let payload = new.payload.clone();
     let key = super::idempotency::key(request)?;

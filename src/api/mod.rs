@@ -4,6 +4,7 @@
 //! file per resource does it. Reads go straight to the store, every write is one piece of work for
 //! its commit thread. Nothing here keeps state of its own.
 
+mod api_token;
 pub mod application;
 pub mod attempt;
 pub mod auth;

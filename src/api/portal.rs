@@ -18,7 +18,7 @@ use super::session::check_session;
 use crate::model::limits::EVENT_TYPE_CHARS;
 
 /// How long a token lasts at the most, and when nothing is said: 7 days.
-pub(super) const MOST_TTL: u64 = 7 * 24 * 3600;
+const MOST_TTL: u64 = 7 * 24 * 3600;
 /// The least and the most that may be asked for: an hour, 7 days.
 const TTL_SECONDS: std::ops::RangeInclusive<u64> = 3600..=MOST_TTL;
 /// Feature flags in one token. It travels with every request, so it has to stay short.
@@ -74,7 +74,7 @@ impl AccessIn {
             (None, Some(true)) => Vec::new(),
             (Some(names), read_only) => {
                 let known = names.iter().map(|name| {
-                    Capability::named(name).ok_or_else(|| {
+                    Capability::ALL.into_iter().find(|c| c.name() == name).ok_or_else(|| {
                         let known: Vec<_> = Capability::ALL.iter().map(|c| c.name()).collect();
                         let message = format!("{name:?} is not one of {}", known.join(", "));
                         ApiError::invalid("body", "capabilities", message)

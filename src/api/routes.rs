@@ -12,9 +12,9 @@ use super::error::ApiError;
 use super::reply::Reply;
 use super::request::Request;
 use super::{
-    Api, application, attempt, broadcast, declared, docs, endpoint, environment, event_openapi,
-    event_type, expunge, health, ingest, matching, message, metrics, operational, poller, portal,
-    replay, schedule, search, session, task, usage,
+    Api, api_token, application, attempt, broadcast, declared, docs, endpoint, environment,
+    event_openapi, event_type, expunge, health, ingest, matching, message, metrics, operational,
+    poller, portal, replay, schedule, search, session, task, usage,
 };
 
 /// What an operation gives.
@@ -183,11 +183,21 @@ group! {
         "GET" ["openapi.json"] => Ok(docs::json()),
         "GET" ["health"] => Ok(health::get(api)),
         "GET" ["health" "ping"] => Ok(Reply::no_content()),
+        "POST" ["admin" "redrive-dlq"] => health::redrive(api, request),
         "POST" ["auth" "app-portal-access" app] => portal::access(api, request, app).await,
         "POST" ["auth" "dashboard-access" app] => portal::access(api, request, app).await,
         "POST" ["auth" "logout"] => session::logout(api, request).await,
         "GET" ["auth" "whoami"] => session::whoami(api, request),
         "POST" ["auth" "app" app "expire-all"] => session::expire_all(api, request, app).await,
+        "POST" ["auth" "app" app "create-message-token"] => {
+            api_token::for_messages(api, request, app)
+        },
+        "GET" ["auth" "app" app "poller" sink "token"] => {
+            api_token::for_poller(api, request, app, sink)
+        },
+        "POST" ["auth" "app" app "poller" sink "token" "rotate"] => {
+            api_token::rotate_for_poller(api, request, app, sink).await
+        },
         "GET" ["background-task"] => task::list(api, request),
         "GET" ["background-task" task] => task::get(api, request, task),
         "POST" ["environment" "export"] => environment::export(api, request),

@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
+use super::api_token::MOST_TTL;
 use super::auth::{self, LEEWAY_SECS};
 use super::caller::{self, Caller};
 use super::edit::shown;
 use super::error::ApiError;
-use super::portal::MOST_TTL;
 use super::reply::Reply;
 use super::request::Request;
 use crate::model::application::Application;

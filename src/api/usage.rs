@@ -31,7 +31,10 @@ struct CountOut {
 pub(super) fn count_active(api: &Api, request: &Request) -> Result<Reply, ApiError> {
     let caller = Caller::of(api, request)?;
     caller.operator()?;
-    let exclude_disabled = Query::parse(&request.query)?.flag("exclude_disabled", false)?;
+    let query = Query::parse(&request.query)?;
+    let exclude_disabled = query.flag("exclude_disabled", true)?;
+    // Applications of a playground are not counted; there is none here.
+    query.flag("exclude_svix_play", true)?;
     let mut count = 0;
     for_each_app(api, caller.org, |app| {
         let tenant = api.store.directory().tenant(app)?;

@@ -9,7 +9,10 @@ pub const MAX_HEADER_NAME: usize = 64;
 pub const MAX_HEADER_VALUE: usize = 4096;
 
 /// Names that belong to HTTP, to us or to the machines of clouds.
-const REFUSED_NAMES: [&str; 13] = [
+///
+/// `proxy-authorization` and its like are not among them: they end at the receiver, since what we say
+/// to a proxy of ours goes before the tunnel to it.
+const REFUSED_NAMES: [&str; 14] = [
     "accept-encoding",
     "connection",
     "expect",
@@ -17,6 +20,7 @@ const REFUSED_NAMES: [&str; 13] = [
     "keep-alive",
     "metadata",
     "metadata-flavor",
+    "proxy-connection",
     "te",
     "trailer",
     "trailers",
@@ -29,10 +33,10 @@ const REFUSED_NAMES: [&str; 13] = [
 const REFUSED_PREFIXES: [&str; 10] = [
     "content-",
     "posthaste-",
-    "proxy-",
     "svix-",
     "webhook-",
     "x-amz-",
+    "x-amzn-",
     "x-aws-ec2-metadata-token",
     "x-azure-",
     "x-fd-",
@@ -99,9 +103,18 @@ mod tests {
 
     #[test]
     fn ordinary_headers_pass() {
-        for name in
-            ["X-Team", "authorization", "Cookie", "x_y", "accept", "x-content-type", "hosts"]
-        {
+        for name in [
+            "X-Team",
+            "authorization",
+            "Cookie",
+            "x_y",
+            "accept",
+            "x-content-type",
+            "hosts",
+            "Proxy-Authorization",
+            "proxy-x",
+            "x-amznot",
+        ] {
             assert_eq!(check_custom_header(name, "a b\tc~"), Ok(()), "{name}");
         }
         assert_eq!(check_custom_header("x-empty", ""), Ok(()));
@@ -114,7 +127,7 @@ mod tests {
             "HOST",
             "Connection",
             "keep-alive",
-            "Proxy-Authorization",
+            "Proxy-Connection",
             "te",
             "Trailer",
             "trailers",
@@ -133,6 +146,7 @@ mod tests {
             "User-Agent",
             "accept-encoding",
             "X-Amz-Target",
+            "X-Amzn-Trace-Id",
             "x-goog-x",
             "x-google-y",
             "x-azure-z",

@@ -36,7 +36,7 @@
 
 mod asymmetric;
 mod diagnose;
-mod digest;
+pub(crate) mod digest;
 mod extract;
 #[cfg(test)]
 pub(crate) mod fuzzed;

@@ -101,13 +101,17 @@ impl Store {
 }
 
 impl Writer<'_> {
+    /// What was said about the end of this token or session.
+    pub fn ended(&self, app: AppId, digest: &Digest) -> Result<Option<Ended>> {
+        let row = self.get(Tree::Ended, &key_of(app, digest))?;
+        row.map(|row| records::read(Tree::Ended, &row)).transpose()
+    }
+
     /// Ends a token or a session of an application.
     pub fn end(&mut self, app: AppId, digest: &Digest, ended: Ended) -> Result<()> {
-        let key = key_of(app, digest);
-        let before: Option<Ended> =
-            self.get(Tree::Ended, &key)?.map(|row| records::read(Tree::Ended, &row)).transpose()?;
+        let before = self.ended(app, digest)?;
         let ended = before.map_or(ended, |before| before.and(ended));
-        self.put(Tree::Ended, &key, codec::encode(&ended));
+        self.put(Tree::Ended, &key_of(app, digest), codec::encode(&ended));
         Ok(())
     }
 }

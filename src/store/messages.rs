@@ -21,6 +21,13 @@ pub enum Payload {
     Gone,
 }
 
+impl Payload {
+    /// How many bytes of it were read.
+    pub fn bytes(&self) -> usize {
+        if let Self::Here(bytes) = self { bytes.len() } else { 0 }
+    }
+}
+
 /// Where rows are read from: the trees alone, or a writer that sees its own group too.
 pub(super) trait Rows {
     fn row(&self, tree: Tree, key: &[u8]) -> Result<Option<sled::IVec>>;
@@ -93,6 +100,14 @@ impl Store {
     pub fn message(&self, app: AppId, id: MessageId) -> Result<Option<(Message, Payload)>> {
         match self.row(Tree::Messages, &keys::message(app, id))? {
             Some(row) => assemble(self, app, id, &row, true).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A message without its payload.
+    pub fn message_head(&self, app: AppId, id: MessageId) -> Result<Option<Message>> {
+        match self.row(Tree::Messages, &keys::message(app, id))? {
+            Some(row) => assemble(self, app, id, &row, false).map(|(message, _)| Some(message)),
             None => Ok(None),
         }
     }

@@ -1,7 +1,9 @@
 //! Lists, a page at a time, by key. No offsets, no totals by scan: the work of one page is bounded
-//! by [`PAGE_SCAN`], so a page may come back short, or empty, with more behind it.
+//! by [`PAGE_SCAN`], [`PAGE_TIME`] and [`PAGE_BYTES`], so a page may come back short, or empty, with more
+//! behind it.
 
 use std::ops::Bound;
+use std::time::{Duration, Instant};
 
 use super::error::{Error, Result};
 use super::messages::{Payload, Rows as _, assemble};
@@ -15,6 +17,13 @@ use crate::model::message::Message;
 
 /// Rows that are looked at for one page.
 pub const PAGE_SCAN: usize = 5_000;
+/// A page that has passed rows over for so long ends where it is: what a row costs depends on its
+/// size, on what it is asked, and on whether it is at hand.
+pub const PAGE_TIME: Duration = Duration::from_millis(8);
+/// Bytes of payload on a page; the row that goes past it is the last.
+pub const PAGE_BYTES: usize = 4 << 20;
+/// Rows that are passed over between two looks at the clock.
+const CLOCK_ROWS: usize = 16;
 
 /// Where a page begins and which way it goes. The bounds are ids of the listed kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +47,11 @@ pub struct Page<T> {
     pub more: Option<[u8; ID_BYTES]>,
 }
 
+/// Whether a page that has passed over so many rows ends where it is.
+fn is_late(passed: usize, begun: Instant) -> bool {
+    passed % CLOCK_ROWS == CLOCK_ROWS - 1 && begun.elapsed() >= PAGE_TIME
+}
+
 impl Store {
     /// Walks keys `prefix ‖ id` in `range`. `keep` turns a row into what is listed, or passes it
     /// over.
@@ -46,6 +60,18 @@ impl Store {
         tree: Tree,
         prefix: &[u8; ID_BYTES],
         range: &Range,
+        keep: impl FnMut([u8; ID_BYTES], &[u8]) -> Result<Option<T>>,
+    ) -> Result<Page<T>> {
+        self.weighed_page(tree, prefix, range, |_| 0, keep)
+    }
+
+    /// The same, of rows that are as many bytes as `weigh` says.
+    fn weighed_page<T>(
+        &self,
+        tree: Tree,
+        prefix: &[u8; ID_BYTES],
+        range: &Range,
+        weigh: impl Fn(&T) -> usize,
         mut keep: impl FnMut([u8; ID_BYTES], &[u8]) -> Result<Option<T>>,
     ) -> Result<Page<T>> {
         let start = match range.after {
@@ -65,9 +91,10 @@ impl Store {
         let iter = self.shared.trees.tree(tree).range((start, end));
         let rows: Box<dyn Iterator<Item = _>> =
             if range.descending { Box::new(iter.rev()) } else { Box::new(iter) };
-        let mut last = None;
+        let (mut last, mut passed, mut bytes) = (None, 0_usize, 0_usize);
+        let begun = Instant::now();
         for (seen, row) in rows.enumerate() {
-            if seen >= PAGE_SCAN {
+            if seen >= PAGE_SCAN || is_late(passed, begun) {
                 page.more = last;
                 break;
             }
@@ -76,14 +103,16 @@ impl Store {
                 .ok_or_else(|| Error::corrupt(tree.name(), "a key has the wrong length"))?;
             let Some(kept) = keep(id, &value)? else {
                 last = Some(id);
+                passed += 1;
                 continue;
             };
-            if page.rows.len() >= range.limit {
+            if page.rows.len() >= range.limit || bytes >= PAGE_BYTES {
                 // There is more only if there is a row to show: the last page has to say so.
                 page.more = last;
                 break;
             }
             last = Some(id);
+            bytes += weigh(&kept);
             page.rows.push(kept);
         }
         Ok(page)
@@ -97,7 +126,8 @@ impl Store {
         with_payload: bool,
         wanted: impl Fn(&Message) -> bool,
     ) -> Result<Page<(Message, Payload)>> {
-        self.page(Tree::Messages, &app.0, range, |id, row| {
+        let weigh = |(_, payload): &(Message, Payload)| payload.bytes();
+        self.weighed_page(Tree::Messages, &app.0, range, weigh, |id, row| {
             let (message, _) = assemble(self, app, MessageId(id), row, false)?;
             if !wanted(&message) {
                 return Ok(None);
@@ -115,7 +145,8 @@ impl Store {
         with_payload: bool,
         wanted: impl Fn(&Message) -> Result<Option<X>>,
     ) -> Result<Page<(Message, Payload, X)>> {
-        self.page(Tree::Messages, &app.0, range, |id, row| {
+        let weigh = |(_, payload, _): &(Message, Payload, X)| payload.bytes();
+        self.weighed_page(Tree::Messages, &app.0, range, weigh, |id, row| {
             let (message, _) = assemble(self, app, MessageId(id), row, false)?;
             let Some(found) = wanted(&message)? else { return Ok(None) };
             let (message, payload) = assemble(self, app, MessageId(id), row, with_payload)?;
@@ -152,11 +183,18 @@ impl Store {
             found.reverse();
         }
         let mut page = Page { rows: Vec::new(), more: None };
-        let mut last = None;
+        let (mut last, mut passed) = (None, 0_usize);
+        let begun = Instant::now();
         for (id, endpoint) in found {
+            if is_late(passed, begun) {
+                page.more = last;
+                break;
+            }
             // It may just have been removed with its message: then it is not listed.
             let Some(attempt) = self.attempt(endpoint, id)? else { continue };
             if !wanted(&attempt)? {
+                last = Some(id.0);
+                passed += 1;
                 continue;
             }
             if page.rows.len() >= range.limit {

@@ -21,6 +21,7 @@ mod hostile_receivers;
 mod hostile_tools;
 mod inbound;
 mod limits;
+mod lists;
 #[path = "../support/certificates.rs"]
 mod made_certificates;
 mod metrics;
@@ -30,6 +31,7 @@ mod races;
 mod receivers;
 mod sealed;
 mod ssrf;
+mod tasks;
 mod tidy;
 
 #[path = "../support/mod.rs"]

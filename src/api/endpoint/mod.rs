@@ -25,6 +25,7 @@ use crate::delivery::check_url;
 use crate::model::application::Metadata;
 use crate::model::cloud_event;
 use crate::model::endpoint::{DisabledReason, Endpoint, LiveSecret, SharedEndpoint};
+use crate::model::event_type::EventType;
 use crate::model::id::{AppId, EndpointId, ID_BYTES, OrgId};
 use crate::model::limits::{DESCRIPTION_CHARS, ENDPOINT_CHANNELS, ENDPOINT_EVENT_TYPES};
 use crate::model::name::check_pattern;
@@ -208,14 +209,23 @@ fn check_event_types(patterns: &[String]) -> Result<(), ApiError> {
     })
 }
 
-/// Plain names must be registered and not archived; patterns may match what is yet to come.
-fn check_registered(api: &Api, org: OrgId, patterns: Option<&Vec<String>>) -> Result<(), ApiError> {
+/// Plain names must be registered, not archived, and such as the caller may see; patterns may match
+/// what is yet to come. What the endpoint wants already may stay, seen or not.
+fn check_registered(
+    api: &Api,
+    caller: &Caller,
+    org: OrgId,
+    patterns: Option<&Vec<String>>,
+    old: Option<&SharedEndpoint>,
+) -> Result<(), ApiError> {
+    let has = |name| old.and_then(|old| old.event_types.as_ref()).is_some_and(|o| o.contains(name));
     for name in patterns.into_iter().flatten().filter(|name| !name.ends_with('*')) {
         if org == OrgId::management() && operational::EVENT_TYPES.contains(&name.as_str()) {
             continue;
         }
         let known = api.store.directory().event_type(org, name)?;
-        if known.is_none_or(|event_type| event_type.archived) {
+        let may_be_named = |e: &EventType| !e.archived && (caller.sees(e) || has(name));
+        if !known.is_some_and(|event_type| may_be_named(&event_type)) {
             let message = format!(
                 "event type {} is not registered or is archived; register it first (POST /api/v1/event-type)",
                 shown(name)
@@ -371,7 +381,8 @@ pub(super) async fn create(
     let tenant = whose.tenant(api, request)?;
     let input: EndpointIn = request.json()?;
     input.check(api)?;
-    check_registered(api, tenant.app.org, input.event_types.as_ref())?;
+    let caller = Caller::of(api, request)?;
+    check_registered(api, &caller, tenant.app.org, input.event_types.as_ref(), None)?;
     let key = key_or_new(api, "secret", input.secret.as_deref())?;
     api.space_for_writes()?;
     let (app, board) = (tenant.app.id, Arc::clone(&api.board));
@@ -402,11 +413,14 @@ pub(super) async fn update(
     id: &str,
 ) -> Result<Reply, ApiError> {
     let tenant = whose.tenant(api, request)?;
-    let input: EndpointIn = request.json()?;
+    let mut input: EndpointIn = request.json()?;
     input.check(api)?;
-    check_registered(api, tenant.app.org, input.event_types.as_ref())?;
+    let (caller, old) = (Caller::of(api, request)?, tenant.endpoint(id));
+    check_registered(api, &caller, tenant.app.org, input.event_types.as_ref(), old)?;
     if id.parse::<EndpointId>().is_err() {
         check_uid("endpoint_id", id, EndpointId::PREFIX)?;
+        // Or the same request would make another one each time it is sent.
+        input.uid.get_or_insert_with(|| id.to_owned());
     }
     let key = key_or_new(api, "secret", input.secret.as_deref())?;
     let (app, id, board) = (tenant.app.id, id.to_owned(), Arc::clone(&api.board));
@@ -435,9 +449,12 @@ pub(super) async fn patch(
 ) -> Result<Reply, ApiError> {
     let (tenant, found) = find(api, request, whose, id)?;
     let patch: EndpointPatch = request.json()?;
-    patch.check(api, tenant.app.org)?;
+    let caller = Caller::of(api, request)?;
+    patch.check(api)?;
+    let patterns = patch.event_types.as_ref().and_then(Option::as_ref);
+    check_registered(api, &caller, tenant.app.org, patterns, Some(&found))?;
     if patch.secret.is_some() {
-        Caller::of(api, request)?.needs(Capability::ManageEndpointSecret)?;
+        caller.needs(Capability::ManageEndpointSecret)?;
     }
     let key = match &patch.secret {
         None => None,
@@ -458,7 +475,7 @@ pub(super) async fn patch(
 }
 
 impl EndpointPatch {
-    fn check(&self, api: &Api, org: OrgId) -> Result<(), ApiError> {
+    fn check(&self, api: &Api) -> Result<(), ApiError> {
         self.url.as_ref().map_or(Ok(()), |url| check_target(api, url))?;
         let description = self.description.as_deref().unwrap_or_default();
         check_length("description", description, DESCRIPTION_CHARS)?;
@@ -467,7 +484,6 @@ impl EndpointPatch {
         }
         if let Some(Some(patterns)) = &self.event_types {
             check_event_types(patterns)?;
-            check_registered(api, org, Some(patterns))?;
         }
         if let Some(Some(channels)) = &self.channels {
             check_channels(channels, ENDPOINT_CHANNELS)?;

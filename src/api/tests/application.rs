@@ -81,6 +81,17 @@ fn put_makes_or_replaces() {
     house.app("taken");
     let clash = json!({ "name": "x", "uid": "taken" });
     house.call("PUT", "/app/u", &clash).refused(409, "conflict");
+    // A uid that is left out is the one in the path: the same again makes no other.
+    let unnamed = json!({ "name": "three" });
+    let made = house.call("PUT", "/app/v", &unnamed).is(201);
+    let again = house.call("PUT", "/app/v", &unnamed).is(200);
+    assert_eq!(
+        (&made["uid"], &again["id"], &again["uid"]),
+        (&json!("v"), &made["id"], &json!("v"))
+    );
+    let by_id = format!("/app/{}", made["id"].as_str().unwrap());
+    let cleared = house.call("PUT", &by_id, &unnamed).is(200);
+    assert_eq!((&cleared["id"], &cleared["uid"]), (&made["id"], &Value::Null));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{House, fields, ids};
+use crate::store::pages::PAGE_BYTES;
 
 /// An application with two endpoints and a message, which the first took and the second refused.
 struct Scene {
@@ -180,4 +181,29 @@ fn a_response_can_be_removed() {
     let path = format!("/app/shop/msg/{}/attempt/{}", s.msg, s.bad_attempt);
     s.house.call("DELETE", &format!("{path}/content"), &Value::Null).is(204);
     assert_eq!(s.house.get(&path).is(200)["response"], "EXPUNGED");
+}
+
+#[test]
+fn attempts_with_their_messages_end_a_page_behind_so_many_bytes() {
+    let house = House::with(|settings| settings.max_payload = PAGE_BYTES);
+    let app = house.app("shop");
+    let endpoint = house.endpoint(&app);
+    for _ in 0..5 {
+        let body = json!({ "eventType": "a", "payload": { "text": "x".repeat(PAGE_BYTES / 2) } });
+        house.post("/app/shop/msg", &body).is(202);
+        house.attempt(&app, &endpoint, 200);
+    }
+    let walk = |query: &str| {
+        let (mut pages, mut iterator) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/app/shop/attempt/endpoint/{endpoint}?{query}{iterator}");
+            let page = house.get(&path).is(200);
+            pages.push(page["data"].as_array().unwrap().len());
+            if page["done"] == true {
+                return pages;
+            }
+            iterator = format!("&iterator={}", page["iterator"].as_str().unwrap());
+        }
+    };
+    assert_eq!((walk("with_msg=true"), walk("")), (vec![2, 2, 1], vec![5]));
 }

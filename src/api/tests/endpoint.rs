@@ -108,6 +108,10 @@ fn replaced_changed_and_deleted() {
     assert_eq!(replaced["id"], made["id"]);
     assert_eq!((&replaced["disabled"], &replaced["channels"]), (&json!(false), &Value::Null));
     assert_eq!(house.get("/app/shop/endpoint/u/secret").is(200), secret, "PUT leaves the secret");
+    let same = house.call("PUT", "/app/shop/endpoint/u", &json!({ "url": URL })).is(200);
+    assert_eq!((&same["id"], &same["uid"]), (&made["id"], &json!("u")), "named by the path");
+    let other = house.call("PUT", "/app/shop/endpoint/v", &json!({ "url": URL })).is(201);
+    assert_eq!(other["uid"], "v");
     let patch = json!({ "channels": ["x"], "description": "new" });
     let patched = house.call("PATCH", "/app/shop/endpoint/u", &patch).is(200);
     assert_eq!((&patched["channels"], &patched["url"]), (&json!(["x"]), &json!(URL)));
@@ -188,7 +192,21 @@ fn headers_are_set_merged_and_partly_hidden() {
     let shown = house.get(&path).is(200);
     assert_eq!(shown["headers"], json!({ "x-two": "2" }));
     assert_eq!(shown["sensitive"].as_array().unwrap().len(), 2, "the rest stays");
-    for name in ["host", "content-length", "webhook-id", "svix-id", "x-amz-date", "bad name"] {
+    let proxy = json!({ "headers": { "Proxy-Authorization": "Basic eDp5" } });
+    house.call("PATCH", &path, &proxy).is(204);
+    let shown = house.get(&path).is(200);
+    assert_eq!(shown["sensitive"].as_array().unwrap().len(), 3);
+    assert_eq!(shown["headers"], json!({ "x-two": "2" }), "a credential is shown by name alone");
+    for name in [
+        "host",
+        "content-length",
+        "webhook-id",
+        "svix-id",
+        "x-amz-date",
+        "x-amzn-trace-id",
+        "proxy-connection",
+        "bad name",
+    ] {
         house
             .call("PUT", &path, &json!({ "headers": { name: "x" } }))
             .invalid(&["body", "headers"]);

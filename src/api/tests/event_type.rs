@@ -120,8 +120,29 @@ fn a_flag_hides_from_portals_that_lack_it() {
         let token = token(flags);
         let list = house.call_as(&token, "GET", "/event-type", &Value::Null).is(200);
         assert_eq!(names(&list), expected);
+        let sees = expected.len() == 2;
         let status = house.call_as(&token, "GET", "/event-type/beta", &Value::Null).status;
-        assert_eq!(status, if expected.len() == 2 { 200 } else { 404 });
+        assert_eq!(status, if sees { 200 } else { 404 });
+        // Nor can it be named: the answer is the same as for one that is not there.
+        let path = format!("/app/{app}/endpoint");
+        let wants = |name: &str| json!({ "url": "https://example.com/", "eventTypes": [name] });
+        let calls = |name| {
+            let made = house.call_as(&token, "POST", &path, &wants(name)).status;
+            let uid = format!("{path}/{}", if sees { "seen" } else { "unseen" });
+            let put = house.call_as(&token, "PUT", &uid, &wants(name)).status;
+            let mine = format!("{path}/{}", house.endpoint(&app));
+            let types = json!({ "eventTypes": [name] });
+            [made, put, house.call_as(&token, "PATCH", &mine, &types).status]
+        };
+        assert_eq!(calls("beta"), if sees { [201, 201, 200] } else { [422; 3] });
+        assert_eq!(calls("nowhere"), [422; 3]);
+        assert_eq!(calls("plain")[0], 201);
+        // What an operator has put there may stay when something else is changed.
+        let theirs = house.post(&path, &wants("beta")).is(201);
+        let theirs = format!("{path}/{}", theirs["id"].as_str().unwrap());
+        house.call_as(&token, "PUT", &theirs, &wants("beta")).is(200);
+        let both = json!({ "eventTypes": ["beta", "plain"] });
+        house.call_as(&token, "PATCH", &theirs, &both).is(200);
     }
 }
 

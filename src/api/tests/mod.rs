@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod api_token;
 mod application;
 mod attempt;
 mod document;

@@ -155,6 +155,21 @@ fn a_broadcast_reaches_everybody() {
     }
     assert_eq!(task(&house, &id)["data"]["affected"], 2);
     house.post("/msg/broadcast", &json!({ "eventType": "a" })).invalid(&["body", "payload"]);
+    let kept =
+        |days: u32| json!({ "eventType": "a", "payload": {}, "payloadRetentionPeriod": days });
+    for days in [0, 91] {
+        let refused = house.post("/msg/broadcast", &kept(days));
+        refused.invalid(&["body", "payloadRetentionPeriod"]);
+    }
+    house.post("/msg/broadcast", &kept(1)).is(202);
+    let named = |count: usize| {
+        let channels: Vec<String> = (0..count).map(|n| format!("c{n}")).collect();
+        json!({ "eventType": "a", "payload": {}, "channels": channels })
+    };
+    house.post("/msg/broadcast", &named(11)).invalid(&["body", "channels"]);
+    house.post("/msg/broadcast", &named(10)).is(202);
+    house.post("/app/one/msg/precheck/active", &named(11)).invalid(&["body", "channels"]);
+    house.post("/app/one/msg/precheck/active", &named(10)).is(200);
     let list = json!({ "eventType": "a", "payload": [] });
     house.post("/msg/broadcast", &list).invalid(&["body", "payload"]);
 }

@@ -49,6 +49,11 @@ const OPERATIONS: &[(&str, &str)] = &[
     ("HEAD", "/health"),
     ("GET", "/health/ping"),
     ("HEAD", "/health/ping"),
+    // In no document of its, but there.
+    ("POST", "/auth/dashboard-access/a"),
+    ("POST", "/admin/redrive-dlq"),
+    ("GET", "/app/a/msg/m/attempt"),
+    ("GET", "/app/a/msg/m/endpoint/e/attempt"),
 ];
 
 #[test]

@@ -57,7 +57,11 @@ fn applications_with_endpoints_are_active() {
     house
         .call("PATCH", &format!("/app/shop/endpoint/{endpoint}"), &json!({ "disabled": true }))
         .is(200);
-    assert_eq!((count(""), count("?exclude_disabled=true")), (json!(1), json!(0)));
+    assert_eq!((count(""), count("?exclude_disabled=false")), (json!(0), json!(1)));
+    assert_eq!(count("?exclude_svix_play=false&exclude_disabled=true"), 0);
+    house
+        .get("/app/stats/count-active?exclude_svix_play=x")
+        .invalid(&["query", "exclude_svix_play"]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod ended;
 mod expiry;
 mod idempotency;
 mod opening;
+mod pages;
 mod queue;
 mod record;
 mod seal;
