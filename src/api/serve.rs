@@ -29,8 +29,8 @@ use super::{Api, door, router};
 
 /// Bytes of a request's line and headers. What arrives in one piece may be up to twice as long.
 pub const MAX_HEADER_BYTES: usize = 64 * 1024;
-/// Header fields of a request.
-pub const MAX_HEADERS: usize = 100;
+/// Header fields of a request. `DocuSign` may sign with a hundred keys, each in a header of its own.
+pub const MAX_HEADERS: usize = 128;
 /// Connections that may wait to be taken in. The system may allow fewer (`somaxconn`).
 pub const BACKLOG: u32 = 4096;
 

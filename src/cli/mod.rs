@@ -164,7 +164,8 @@ enum Command {
     /// Make a running daemon as a folder of files describes it
     ///
     /// All of it or, if anything is wrong, nothing. What files described before and describe no
-    /// longer is removed; what was made through the API is left alone.
+    /// longer is removed; what was made through the API is left alone. A daemon with a conf.d beside
+    /// its configuration follows that folder by itself, and refuses this.
     #[command(after_long_help = apply::EXAMPLES)]
     Apply(apply::Apply),
     /// Configuration: what a daemon would be told, and whether it makes sense

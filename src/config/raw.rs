@@ -301,7 +301,7 @@ fn snake_case(written: &str) -> String {
 }
 
 /// The candidate that is the fewest edits away, if that is at most a fifth of the letters or two.
-fn closest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if written.len() > LONGEST_GUESS {
         return None;
     }

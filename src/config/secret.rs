@@ -95,7 +95,7 @@ impl fmt::Debug for MasterKey {
 /// is the secret itself. An empty secret is refused, wherever it comes from.
 ///
 /// A relative path counts from the working directory. One line break at the end of a file is cut
-/// off. A file that everyone on the machine may read is refused.
+/// off. A file that everyone on the machine may read is refused, unless a public key is in it.
 pub fn resolve(written: &str, environment: &BTreeMap<String, String>) -> Result<Secret, Fault> {
     let secret = if let Some(name) = written.strip_prefix("env:") {
         let Some(value) = environment.get(name) else {
@@ -133,12 +133,6 @@ pub fn read_file(path: &Path) -> Result<String, Fault> {
     };
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    if readable_by_everyone(&metadata) {
-        return Err(Fault::new(
-            format!("the file {name} can be read by everyone on this machine"),
-            format!("take that away with: chmod o-rwx {name}"),
-        ));
-    }
     let mut text = String::new();
     file.take(MAX_SECRET_FILE + 1).read_to_string(&mut text).map_err(unreadable)?;
     if text.len() as u64 > MAX_SECRET_FILE {
@@ -147,8 +141,21 @@ pub fn read_file(path: &Path) -> Result<String, Fault> {
             "name a file that holds the secret and nothing else",
         ));
     }
+    if readable_by_everyone(&metadata) && !is_public(&text) {
+        return Err(Fault::new(
+            format!("the file {name} can be read by everyone on this machine"),
+            format!("take that away with: chmod o-rwx {name}"),
+        ));
+    }
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+}
+
+/// A certificate or a public key verifies others and is no secret.
+fn is_public(text: &str) -> bool {
+    let begins = ["-----BEGIN CERTIFICATE-----", "-----BEGIN PUBLIC KEY-----"];
+    begins.iter().any(|begin| text.trim_start().starts_with(begin))
+        && !text.contains("PRIVATE KEY-----")
 }
 
 #[cfg(unix)]
@@ -228,6 +235,9 @@ mod tests {
         check_file(folder.path(), b"hunter2\n\n", 0o400, Ok(8));
         check_file(folder.path(), b"\n", 0o600, Err("empty"));
         check_file(folder.path(), b"hunter2", 0o604, Err("everyone"));
+        check_file(folder.path(), b"-----BEGIN PUBLIC KEY-----\nAA\n", 0o644, Ok(29));
+        let both = b"-----BEGIN CERTIFICATE-----\n-----BEGIN RSA PRIVATE KEY-----";
+        check_file(folder.path(), both, 0o644, Err("everyone"));
         check_file(folder.path(), &[0xff, 0xfe], 0o600, Err("cannot be read"));
         check_file(folder.path(), &vec![b'a'; at_limit], 0o600, Ok(at_limit));
         check_file(folder.path(), &vec![b'a'; at_limit + 1], 0o600, Err("larger than 64 KiB"));

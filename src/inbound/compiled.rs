@@ -92,7 +92,8 @@ fn compile(source: &Source, providers: &Providers) -> Result<Check, Fault> {
 /// # Errors
 /// The field and what to do about it.
 pub fn check(source: &Source, providers: &Providers) -> Result<(), Fault> {
-    compile(source, providers)?;
+    let compiled = compile(source, providers)?;
+    check_setting_names(source, &compiled)?;
     if let Some(problem) = cloud_event::problem(source) {
         return Err(fault("settings", problem));
     }
@@ -135,6 +136,23 @@ pub fn check(source: &Source, providers: &Providers) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// A setting that nobody reads was meant to be another one.
+fn check_setting_names(source: &Source, compiled: &Check) -> Result<(), Fault> {
+    let mut known = match compiled {
+        Check::Profile(profile, _) => profile.known_settings(),
+        Check::Token => Vec::new(),
+    };
+    known.push(cloud_event::SETTING);
+    match source.settings.keys().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let (provider, known) = (&source.provider, known.join(", "));
+            let what = format!("{provider} has no setting {name:?}; there are {known}");
+            Err(fault("settings", what))
+        }
+    }
 }
 
 fn check_names(source: &Source) -> Result<(), Fault> {

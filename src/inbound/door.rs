@@ -325,10 +325,10 @@ pub(super) fn verify<'c>(
     now_ms: u64,
 ) -> Result<Event<'c>, Rejection> {
     let window = compiled.source.dedupe;
-    let dedupe = |key: &str, accept_other_body| {
+    let dedupe = |key: &str, body: &[u8], accept_other_body| {
         let made = Dedupe {
             key: short_digest(key.as_bytes()),
-            body: short_digest(lent.body),
+            body: short_digest(body),
             window,
             accept_other_body,
         };
@@ -338,13 +338,14 @@ pub(super) fn verify<'c>(
         Check::Profile(profile, secrets) => {
             let verified = profile.verify(lent, secrets, &compiled.source.settings, now_ms)?;
             let event = cloud_event(compiled, lent)?;
+            let signed = verified.signed_digest.as_deref().unwrap_or(lent.body);
             let (name, key) = match event {
                 Some(event) => (Some(event.kind.clone()), event.key()),
                 None => (verified.event_type, verified.dedupe_key),
             };
             Ok(Event {
                 name,
-                dedupe: dedupe(&key, verified.covers_body),
+                dedupe: dedupe(&key, signed, verified.covers_body),
                 profile: Some(profile),
                 secrets,
                 confirm_url: verified.confirm_url,
@@ -357,7 +358,7 @@ pub(super) fn verify<'c>(
                 None => (plain_type(lent.body), plain_id(lent)),
             };
             // Whoever knows the token may send what they like, so another body is another event.
-            let dedupe = key.and_then(|key| dedupe(&key, true));
+            let dedupe = key.and_then(|key| dedupe(&key, lent.body, true));
             Ok(Event { name, dedupe, profile: None, secrets: &[], confirm_url: None })
         }
     }

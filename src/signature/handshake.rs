@@ -213,6 +213,18 @@ impl HandshakeRule {
         Ok(Handshake { status: self.status, content_type, headers, body, learn_secret })
     }
 
+    /// The settings that switch the rule on, and may be left out.
+    pub(crate) fn switches(&self) -> impl Iterator<Item = &str> {
+        self.when.iter().filter_map(|condition| match condition {
+            Condition::Setting(name) => Some(name.as_str()),
+            Condition::Method(_)
+            | Condition::Present(_)
+            | Condition::Equals(..)
+            | Condition::In(..)
+            | Condition::SecretPending => None,
+        })
+    }
+
     /// The settings that the rule reads.
     pub(crate) fn settings(&self) -> impl Iterator<Item = &str> {
         let conditions = self.when.iter().filter_map(|condition| match condition {

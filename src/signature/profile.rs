@@ -6,6 +6,7 @@ use super::digest::{Encoding, Hash};
 use super::handshake::HandshakeRule;
 use super::key::KeyEncoding;
 use super::pointer::Pointer;
+use super::sns::TOPIC_SETTING;
 use super::source::{Joined, Source};
 use super::template::Template;
 use super::time::Format;
@@ -154,6 +155,23 @@ impl Profile {
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// Every setting that means something to this profile, needed or not, by name.
+    pub fn known_settings(&self) -> Vec<&str> {
+        let mut names = self.settings();
+        names.extend(self.defaults.keys().map(String::as_str));
+        names.extend(self.handshakes.iter().flat_map(HandshakeRule::switches));
+        names.extend(self.timestamp.iter().map(|_| TOLERANCE_SETTING));
+        names.extend((self.scheme == Scheme::AwsSns).then_some(TOPIC_SETTING));
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Whether the URL is part of what is signed, so that it has to be the provider's to a letter.
+    pub fn signs_url(&self) -> bool {
+        self.signed.has_url()
     }
 
     /// Checks a source's settings when they are loaded: every sentence is a problem.

@@ -42,7 +42,7 @@ impl Providers {
         Ok(Self { profiles: table::parse(text, &BTreeMap::new())? })
     }
 
-    /// These profiles and those of `text`, which may alias them and must not replace them.
+    /// These profiles and those of `text`, which may alias them and replace those of their name.
     pub fn extended(&self, text: &str) -> Result<Self, Vec<Problem>> {
         let mut profiles = self.profiles.clone();
         profiles.extend(table::parse(text, &self.profiles)?);

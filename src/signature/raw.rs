@@ -31,30 +31,25 @@ pub enum RawProblem {
     /// A line before the empty one is no `name: value`.
     #[error("line {0} is no header; write `name: value`, and an empty line before the body")]
     Header(usize),
+    /// A header goes on in the next line, which HTTP gave up.
+    #[error(
+        "line {0} begins with a blank: headers are not folded any more; join it to the line above"
+    )]
+    Folded(usize),
     /// More than [`MAX_RAW_HEADERS`].
     #[error("there are more than {MAX_RAW_HEADERS} header fields")]
     TooMany,
     /// No empty line at all.
     #[error("there is no empty line after the headers, so it cannot be told where the body begins")]
     NoBody,
-    /// Fewer bytes than `content-length` says.
-    #[error(
-        "the body has {found} bytes and content-length says {said}: the capture is cut, or a tool changed it"
-    )]
-    Short {
-        /// Bytes that are there.
-        found: usize,
-        /// Bytes that should be.
-        said: usize,
-    },
 }
 
 impl RawRequest {
-    /// Reads a request. Lines may end in CRLF or LF. When `content-length` says so, what an editor
-    /// put behind the body is cut off.
+    /// Reads a request. Lines may end in CRLF or LF. The body is what stands behind the empty line;
+    /// a line end that an editor put behind what `content-length` says is cut off, and nothing else.
     pub fn parse(bytes: &[u8]) -> Result<Self, RawProblem> {
         let mut rest = bytes;
-        let first = line(&mut rest).unwrap_or_default();
+        let first = line(&mut rest).unwrap_or(rest);
         let text = String::from_utf8_lossy(first).into_owned();
         let mut words = text.split(' ').filter(|word| !word.is_empty());
         let (Some(method), Some(target), Some(version), None) =
@@ -76,10 +71,19 @@ impl RawRequest {
             if headers.len() == MAX_RAW_HEADERS {
                 return Err(RawProblem::TooMany);
             }
+            if field.starts_with(b" ") || field.starts_with(b"\t") {
+                return Err(RawProblem::Folded(number));
+            }
             headers.push(header(field).ok_or(RawProblem::Header(number))?);
         }
-        let body = body(&headers, rest)?;
+        let body = body(&headers, rest);
         Ok(Self { method, target, headers, body })
+    }
+
+    /// What `content-length` says of the body when it is not what is there: the capture was cut, or
+    /// a tool changed it.
+    pub fn other_length(&self) -> Option<usize> {
+        said_length(&self.headers).filter(|said| *said != self.body.len())
     }
 
     /// The text that [`RawRequest::parse`] reads back. `content-length` is set to what the body
@@ -134,22 +138,29 @@ fn header(field: &[u8]) -> Option<(String, Vec<u8>)> {
     valid.then(|| (name.to_owned(), value.to_vec()))
 }
 
-fn body(headers: &[(String, Vec<u8>)], rest: &[u8]) -> Result<Vec<u8>, RawProblem> {
-    let value = |wanted: &str| {
-        let found = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        found.and_then(|(_, value)| std::str::from_utf8(value).ok())
-    };
-    if value("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+fn value<'h>(headers: &'h [(String, Vec<u8>)], wanted: &str) -> Option<&'h str> {
+    let found = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    found.and_then(|(_, value)| std::str::from_utf8(value).ok())
+}
+
+fn is_chunked(headers: &[(String, Vec<u8>)]) -> bool {
+    value(headers, "transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+}
+
+fn said_length(headers: &[(String, Vec<u8>)]) -> Option<usize> {
+    value(headers, "content-length").filter(|_| !is_chunked(headers))?.parse().ok()
+}
+
+fn body(headers: &[(String, Vec<u8>)], rest: &[u8]) -> Vec<u8> {
+    if is_chunked(headers)
         && let Some(body) = unchunk(rest)
     {
-        return Ok(body);
+        return body;
     }
-    match value("content-length").and_then(|said| said.parse::<usize>().ok()) {
-        None => Ok(rest.to_vec()),
-        Some(said) => rest
-            .get(..said)
-            .map(<[u8]>::to_vec)
-            .ok_or(RawProblem::Short { found: rest.len(), said }),
+    let said = said_length(headers).and_then(|said| rest.split_at_checked(said));
+    match said {
+        Some((body, b"\n" | b"\r\n")) => body.to_vec(),
+        _ => rest.to_vec(),
     }
 }
 
@@ -192,9 +203,19 @@ mod tests {
     fn the_length_and_chunks_are_minded() {
         let body = |text: &str| RawRequest::parse(text.as_bytes()).map(|raw| raw.body);
         let head = "POST / HTTP/1.1\n";
-        assert_eq!(body(&format!("{head}content-length: 2\n\nab\n")), Ok(b"ab".to_vec()));
-        let short = RawProblem::Short { found: 2, said: 3 };
-        assert_eq!(body(&format!("{head}content-length: 3\n\nab")), Err(short));
+        for (text, expected, other) in [
+            ("2\n\nab", "ab", None),
+            ("2\n\nab\n", "ab", None),
+            ("2\n\nab\r\n", "ab", None),
+            ("2\n\nabc", "abc", Some(2)),
+            ("2\n\nab\n\n", "ab\n\n", Some(2)),
+            ("3\n\nab", "ab", Some(3)),
+            ("x\n\nab", "ab", None),
+        ] {
+            let raw =
+                RawRequest::parse(format!("{head}content-length: {text}").as_bytes()).unwrap();
+            assert_eq!((raw.body.as_slice(), raw.other_length()), (expected.as_bytes(), other));
+        }
         let chunked = format!("{head}transfer-encoding: chunked\n\n");
         assert_eq!(
             body(&format!("{chunked}2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n")),
@@ -212,6 +233,8 @@ mod tests {
         check("{\"a\":1}\n\n", RawProblem::Line("{\"a\":1}".to_owned()));
         check("POST / HTTP/1.1\r\nno header\r\n\r\n", RawProblem::Header(2));
         check("POST / HTTP/1.1\r\na: b\r\n", RawProblem::NoBody);
+        check("POST / HTTP/1.1\r\na: b\r\n c\r\n\r\n", RawProblem::Folded(3));
+        check("{\"a\":1}", RawProblem::Line("{\"a\":1}".to_owned()));
         let many = |n| format!("GET / HTTP/1.1\n{}\n", "a: b\n".repeat(n));
         assert!(RawRequest::parse(many(MAX_RAW_HEADERS).as_bytes()).is_ok());
         check(&many(MAX_RAW_HEADERS + 1), RawProblem::TooMany);

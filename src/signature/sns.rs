@@ -25,6 +25,13 @@ const CONFIRMATION: &[&str] =
 
 pub(crate) fn check(scope: &Scope<'_>, secrets: &[Secret]) -> Result<Match, Reason> {
     let malformed = |why: &str| Reason::SignatureMalformed(why.to_owned());
+    // The key is pinned, so this address decides nothing; but one that is not Amazon's is no
+    // message of Amazon's, whoever signed it.
+    let address = field(scope, "SigningCertURL");
+    if address.is_some_and(|url| !is_certificate(&url)) {
+        let why = "SigningCertURL is not https://sns.REGION.amazonaws.com/….pem";
+        return Err(malformed(why));
+    }
     let signature = match field(scope, "Signature").filter(|text| !text.is_empty()) {
         None => return Err(Reason::SignatureMissing("json:/Signature".to_owned())),
         Some(text) => Encoding::Base64.decode(&text),
@@ -93,6 +100,12 @@ fn is_amazons(url: &str) -> bool {
         && region.is_some_and(|region| !region.is_empty() && plain(region))
 }
 
+/// Whether SNS may have its certificate there.
+fn is_certificate(url: &str) -> bool {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    is_amazons(url) && path.strip_suffix(".pem").is_some_and(|path| !path.ends_with('/'))
+}
+
 fn field(scope: &Scope<'_>, name: &str) -> Option<String> {
     let pointer = Pointer::parse(&format!("/{name}"))?;
     scalar(pointer.first(scope.json?)?)
@@ -123,6 +136,24 @@ mod tests {
             "",
         ] {
             assert!(!is_amazons(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_amazons_or_the_message_is_not() {
+        let good = "https://sns.us-west-2.amazonaws.com/SimpleNotificationService-0.pem";
+        assert!(is_certificate(good));
+        assert!(is_certificate("https://sns.cn-north-1.amazonaws.com.cn/a.pem"));
+        for bad in [
+            "",
+            "https://sns.us-west-2.amazonaws.com/a.pem.evil",
+            "https://sns.us-west-2.amazonaws.com/.pem",
+            "https://sns.us-west-2.amazonaws.com/?a.pem",
+            "https://sns.us-west-2.amazonaws.com/#a.pem",
+            "https://evil.example/sns.us-west-2.amazonaws.com/a.pem",
+            "http://sns.us-west-2.amazonaws.com/a.pem",
+        ] {
+            assert!(!is_certificate(bad), "{bad}");
         }
     }
 }

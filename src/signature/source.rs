@@ -18,7 +18,7 @@ pub(crate) const MAX_NUMBERED: u32 = 100;
 pub(crate) enum Source {
     /// `header:NAME`, in lower case.
     Header(String),
-    /// `header*:PREFIX`: the headers PREFIX1, PREFIX2, … as many as there are.
+    /// `header*:PREFIX`: the headers PREFIX1, PREFIX2, … up to [`MAX_NUMBERED`], those that are there.
     NumberedHeaders(String),
     /// `query:NAME` of the URL.
     Query(String),
@@ -161,12 +161,13 @@ impl fmt::Display for Source {
     }
 }
 
-/// `PREFIX1`, `PREFIX2`, … until one is missing.
+/// `PREFIX1`, `PREFIX2`, …; a gap ends nothing, since a key may have been taken away in the middle.
 fn numbered<'s>(scope: &Scope<'s>, prefix: &str) -> Result<Vec<Option<Value<'s>>>, Reason> {
     let mut values = Vec::new();
     for number in 1..=MAX_NUMBERED {
-        let Some(value) = scope.view.request.header(&format!("{prefix}{number}"))? else { break };
-        values.push(Some(Cow::Borrowed(value)));
+        if let Some(value) = scope.view.request.header(&format!("{prefix}{number}"))? {
+            values.push(Some(Cow::Borrowed(value)));
+        }
     }
     Ok(values)
 }
@@ -260,7 +261,7 @@ mod tests {
     fn every_kind_finds_its_value() {
         check("header:X-SIG-1", &[Some("one")]);
         check("header:none", &[None]);
-        check("header*:X-Sig-", &[Some("one"), Some("two")]);
+        check("header*:X-Sig-", &[Some("one"), Some("two"), Some("four")]);
         check("query:q", &[Some("1")]);
         check("json:/update_id", &[Some("7")]);
         check("json:/value/*/id", &[Some("a"), Some("2"), None]);

@@ -28,10 +28,14 @@ pub const MAX_TOLERANCE_SECS: u32 = 30 * 24 * 3600;
 const DEFAULT_TOLERANCE_SECS: u64 = 300;
 const DEFAULT_FAIL_STATUS: u16 = 401;
 
+/// `{url}` with the `url_variants` that `HubSpot` needs, in one word.
+const URL_HUBSPOT: &str = "{url_hubspot}";
+
 const SCHEMES: &str = "hmac, ed25519, ecdsa-p256, rsa-pkcs1, token, basic, custom:aws_sns";
 
 /// Reads all profiles of `text`. `known` are those that exist already: an `alias` may name them,
-/// and none may be replaced.
+/// and one of the same name is replaced: what the operator wrote wins, so that neither a change at
+/// the provider nor a profile that a later version brings needs another name.
 pub(super) fn parse(
     text: &str,
     known: &BTreeMap<String, Profile>,
@@ -60,7 +64,7 @@ pub(super) fn parse(
             reader.lacking("", "must be a table with the profile's keys");
             continue;
         }
-        check_name(&mut reader, name, known);
+        check_name(&mut reader, name);
         let base = |alias: &str| profiles.get(alias).or_else(|| known.get(alias)).cloned();
         if let Some(profile) = read_profile(reader, name, base) {
             profiles.insert(name.to_owned(), profile);
@@ -73,16 +77,13 @@ pub(super) fn parse(
     Err(findings.problems)
 }
 
-fn check_name(reader: &mut Reader<'_, '_, '_>, name: &str, known: &BTreeMap<String, Profile>) {
+fn check_name(reader: &mut Reader<'_, '_, '_>, name: &str) {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(plain) {
         let message = format!(
             "a profile's name is 1 to {MAX_NAME_BYTES} of the characters a-z, 0-9 and _; rename it"
         );
         reader.lacking("", message);
-    }
-    if known.contains_key(name) {
-        reader.lacking("", "a profile of this name is built in; choose another name");
     }
 }
 
@@ -241,7 +242,15 @@ fn read_signature(reader: In<'_, '_, '_, '_>, spec: &mut SignatureSpec) {
 }
 
 fn read_signed(reader: In<'_, '_, '_, '_>, profile: &mut Profile) {
-    set(&mut profile.signed, reader.parsed("signed", Template::parse));
+    let mut of_hubspot = false;
+    let signed = reader.parsed("signed", |text| {
+        of_hubspot = text.contains(URL_HUBSPOT);
+        Template::parse(&text.replace(URL_HUBSPOT, "{url}"))
+    });
+    set(&mut profile.signed, signed);
+    if of_hubspot {
+        profile.url_variants = vec![UrlVariant::HubspotDecoded, UrlVariant::AsIs];
+    }
     let variant =
         |name: &str| UrlVariant::parse(name).ok_or(format!("must be one of {}", UrlVariant::NAMES));
     set(&mut profile.url_variants, reader.list("url_variants", variant));
@@ -271,10 +280,23 @@ fn read_signed(reader: In<'_, '_, '_, '_>, profile: &mut Profile) {
 fn read_event(reader: In<'_, '_, '_, '_>, profile: &mut Profile) {
     set(&mut profile.id, reader.list("id", Joined::parse));
     set(&mut profile.event_type, reader.list("event_type", Joined::parse));
+    if let Some(types) = reader.list("content_types", read_content_type) {
+        profile.payload_field = types.into_iter().flatten().next();
+    }
     set(&mut profile.payload_field, reader.plain("payload_field").map(Some));
     let pair = |name: &str, value: &str| Ok((name.to_owned(), value.to_owned()));
     let defaults = reader.pairs("defaults", pair);
     set(&mut profile.defaults, defaults.map(|pairs| pairs.into_iter().collect()));
+}
+
+/// The field that carries the JSON, of `form:FIELD`. The other types say what is sent, and change
+/// nothing: the bytes are what is verified.
+fn read_content_type(text: &str) -> Result<Option<String>, String> {
+    match text.strip_prefix("form:") {
+        Some(field) if !field.is_empty() => Ok(Some(field.to_owned())),
+        None if text == "form" || text.contains('/') => Ok(None),
+        _ => Err("must be a media type, `form`, or `form:` and the field with the JSON".to_owned()),
+    }
 }
 
 fn read_timestamp(reader: In<'_, '_, '_, '_>, profile: &mut Profile) {

@@ -41,6 +41,10 @@ pub struct Verified {
     pub secret_index: usize,
     /// Whether the signature says anything about the body ([`Profile::covers_body`]).
     pub covers_body: bool,
+    /// Where only some fields of the body are signed although the body is called covered (Amazon
+    /// SNS): a digest of the signature. A repetition is told by it rather than by the body, or
+    /// whoever has one event could send it again and again with another field that is not signed.
+    pub signed_digest: Option<Vec<u8>>,
     /// Amazon SNS only: the checked address that confirms a subscription when it is fetched.
     pub confirm_url: Option<String>,
 }
@@ -211,6 +215,8 @@ impl Profile {
             sent_at_ms: matched.sent_at_ms,
             secret_index: matched.secret_index,
             covers_body: self.covers_body,
+            signed_digest: (self.scheme == Scheme::AwsSns)
+                .then(|| Hash::Sha256.digest(&[&matched.signature])),
             confirm_url: if self.scheme == Scheme::AwsSns { sns::confirm_url(scope) } else { None },
         })
     }

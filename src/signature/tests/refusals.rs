@@ -154,6 +154,9 @@ fn sns_can_be_held_to_one_topic() {
     let mut version = vector("aws_sns", "SHA-256");
     version.replace_in_body("\"SignatureVersion\":\"2\"", "\"SignatureVersion\":\"3\"");
     check("another version", &version, "signature_malformed");
+    let mut address = vector("aws_sns", "SignatureVersion 1");
+    address.replace_in_body("amazonaws.com/Simple", "amazonaws.evil.example/Simple");
+    check("a certificate elsewhere", &address, "signature_malformed");
     let mut kind = vector("aws_sns", "SHA-256");
     kind.replace_in_body("\"Type\":\"Notification\"", "\"Type\":\"Other\"");
     check("another type", &kind, "signature_malformed");

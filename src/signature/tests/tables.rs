@@ -59,6 +59,57 @@ fn a_users_profile_verifies() {
     assert!(providers.get("github").is_some(), "the built-in profiles stay");
 }
 
+/// What other tables of this kind write: lists of one, `content_types`, `{url_hubspot}`, `json*:`.
+const OTHER_SPELLING: &str = r#"
+[github]
+scheme="hmac"
+hash="sha256"
+sig=["header:x-hub-signature-256"]
+sig_kv_sep="="
+sig_field="sha256"
+sig_encoding="hex"
+signed="{body}"
+id="header:x-github-delivery"
+event_type=["json:/action"]
+content_types=["application/json","form:payload","form"]
+
+[hubspot_v3]
+scheme="hmac"
+hash="sha256"
+sig=["header:x-hubspot-signature-v3"]
+sig_encoding="base64"
+signed="{method}{url_hubspot}{body}{ts}"
+ts="header:x-hubspot-request-timestamp"
+ts_format="unix_ms"
+tolerance=300
+id="json*:/*/eventId"
+event_type=["json:/0/subscriptionType"]
+"#;
+
+#[test]
+fn the_other_spelling_of_the_table_verifies_and_replaces_what_is_built_in() {
+    let providers = Providers::builtin().extended(OTHER_SPELLING).unwrap();
+    let mut seen = 0;
+    for vector in super::vectors() {
+        if !["github", "hubspot_v3"].contains(&vector.provider.as_str()) {
+            continue;
+        }
+        let profile = providers.get(&vector.provider).unwrap();
+        let secrets: Vec<_> = vector.secrets.iter().map(|s| profile.secret(s).unwrap()).collect();
+        let now_ms = vector.now * 1000;
+        let verified = profile.verify(&vector.request(), &secrets, &vector.cfg, now_ms).unwrap();
+        let own = vector.verify().unwrap();
+        assert_eq!(verified.event_id, own.event_id, "{}", vector.label());
+        if vector.provider == "github" {
+            let action = own.event_type.as_deref().and_then(|name| name.split_once('.'));
+            let expected = action.map(|(_, action)| action);
+            assert_eq!(verified.event_type.as_deref(), expected, "{}", vector.label());
+        }
+        seen += 1;
+    }
+    assert!(seen > 15, "only {seen}");
+}
+
 fn problems(text: &str) -> Vec<Problem> {
     Providers::builtin().extended(text).expect_err(text)
 }
@@ -113,6 +164,8 @@ fn every_kind_of_mistake_is_named() {
     check("id = \"json:id\"", "id", "begin it with `/`");
     check("sig_feld = \"v1\"", "sig_feld", "did you mean `sig_field`?");
     check("colour = \"red\"", "colour", "there is no such key; there are");
+    check("content_types = [\"form:\"]", "content_types", "the field with the JSON");
+    check("content_types = [\"json\"]", "content_types", "must be a media type");
     check("alias = \"githob\"", "alias", "names no profile");
     check("handshake = [{ status = 200 }]", "handshake.when", "is missing");
     check("handshake = [{ when = \"BREW\" }]", "handshake.when", "is no source");
@@ -139,7 +192,6 @@ fn all_problems_come_at_once_with_their_lines() {
         "line 1: profile `x`: must be a table",
         "line 2: profile `acme`: `sig_encoding`: is missing",
         "line 4: profile `acme`: `hash = \"md5\"`: must be one of sha1",
-        "line 8: profile `github`: a profile of this name is built in",
         "line 11: profile `Bad-Name`: a profile's name is 1 to 64",
     ];
     assert_eq!(shown.len(), starts.len(), "{shown:?}");

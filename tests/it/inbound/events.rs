@@ -125,6 +125,24 @@ fn a_subscription_is_confirmed_only_for_the_topic_that_is_named() {
     }
 }
 
+/// What Amazon does not sign may be changed by whoever saw an event, and makes no new one of it.
+#[test]
+fn another_field_that_is_not_signed_makes_no_other_event() {
+    let notice = |v: &Vector| v.provider == "aws_sns" && v.note == "SignatureVersion 1";
+    let vector = vectors().into_iter().find(notice).unwrap();
+    let house = House::new();
+    house.set_clock(vector.now);
+    let source = house.source("aws_sns", &vector.secrets, |_| {});
+    let text = String::from_utf8(vector.bytes()).unwrap();
+    let altered = text.replacen('{', "{\"UnsubscribeURL\":\"https://evil.example/\",", 1);
+    for (body, repeated) in [(&text, None), (&text, Some("true")), (&altered, Some("true"))] {
+        let got = house.send("POST", &source.path(), &[], body.as_bytes());
+        assert_eq!(got.status, 200, "{}", got.text());
+        assert_eq!(got.header("posthaste-repeated"), repeated);
+    }
+    assert_eq!(house.count(&source), 1);
+}
+
 struct Delivered {
     headers: Vec<(String, Vec<u8>)>,
     body: Vec<u8>,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::binary::{Running, Serve, eventually, posthaste, stderr, stdout};
+use crate::support::receiver::{Ledger, Policy, Receiver};
 
 /// A daemon with a configuration file and `conf.d`, its log in a file.
 struct House {
@@ -92,6 +93,12 @@ fn files_are_applied_at_the_start_and_on_a_signal() {
     assert_eq!(source["metadata"]["managed-by"], "files");
     assert!(Command::new("kill").args(["-HUP", &house.pid()]).status().unwrap().success());
     assert!(house.line(1).contains("nothing to change"), "{:?}", house.lines());
+    let other = tempfile::tempdir().unwrap();
+    let output = house.ask(&["apply", other.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let folder = house.conf_d("").display().to_string();
+    let expected = format!("run from the files in {}: change those", folder.trim_end_matches('/'));
+    assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
     replace(&house.conf_d("10.toml"), APP);
     assert!(house.line(2).contains("1 removed"), "{:?}", house.lines());
     replace(&house.conf_d("10.toml"), "[applications.shop\n");
@@ -198,9 +205,9 @@ struct Change {
 }
 
 /// Makes the `n`th change; the name that the application has once it is applied.
-fn change(house: &House, n: usize) -> Change {
+fn change(house: &House, endpoint: &str, n: usize) -> Change {
     let file = house.conf_d("10.toml");
-    let text = |name: &str| format!("{}{SOURCE}", APP.replace("Shop", name));
+    let text = |name: &str| format!("{}{endpoint}{SOURCE}", APP.replace("Shop", name));
     let name = format!("Shop {n}");
     match n % 6 {
         0 => replace(&file, &text(&name)),
@@ -241,9 +248,12 @@ fn change(house: &House, n: usize) -> Change {
 #[test]
 fn two_hundred_changes_under_load_lose_nothing() {
     let count = std::env::var("POSTHASTE_CHANGES").map_or(24, |text| text.parse().unwrap());
+    let receiver = Receiver::start(1, Policy::default()).unwrap();
+    let endpoint = format!("[applications.shop.endpoints.me]\nurl = {:?}\n", receiver.url());
     let house = House::start(|folder| {
         fs::create_dir(folder.join("conf.d")).unwrap();
-        fs::write(folder.join("conf.d/10.toml"), format!("{APP}{SOURCE}")).unwrap();
+        let text = format!("{APP}{endpoint}{SOURCE}");
+        fs::write(folder.join("conf.d/10.toml"), text).unwrap();
     });
     house.line(0);
     let running = Arc::new(AtomicBool::new(true));
@@ -261,7 +271,7 @@ fn two_hundred_changes_under_load_lose_nothing() {
     };
     let mut expected = "Shop".to_owned();
     for n in 0..count {
-        let made = change(&house, n);
+        let made = change(&house, &endpoint, n);
         let line = house.line(n + 1);
         assert_eq!(line.contains(" is applied: "), made.valid, "change {n}, {}: {line}", made.what);
         if made.valid {
@@ -276,6 +286,10 @@ fn two_hundred_changes_under_load_lose_nothing() {
     let messages = house.json(&["message", "ls", "--app", "shop", "--all"]);
     let kept = messages["data"].as_array().unwrap().len();
     assert_eq!(kept, accepted.load(Ordering::Relaxed), "every accepted event is a message");
+    let ids: Vec<&str> =
+        messages["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
+    let all_came = |ledger: &Ledger| ids.iter().all(|id| ledger.successes(id) == 1);
+    assert!(receiver.wait(Duration::from_secs(30), all_came), "a delivery was lost, or made twice");
 }
 
 /// Sends one event; the status.

@@ -81,6 +81,16 @@ fn megabytes_of_headers_are_cut_off() {
 }
 
 #[test]
+fn a_signature_for_each_of_a_hundred_keys_fits() {
+    let house = House::new();
+    let source = github_source(&house, |_| {});
+    let mut headers = github("d", "push", b"{}");
+    headers.extend((1..=100).map(|n| (format!("x-docusign-signature-{n}"), "c2lnbmF0dXJl".into())));
+    let got = house.send("POST", &source.path(), &headers, b"{}");
+    assert_eq!(got.status, 200, "{}", got.text());
+}
+
+#[test]
 fn a_slow_sender_is_cut_off() {
     let house = House::new();
     let source = github_source(&house, |_| {});

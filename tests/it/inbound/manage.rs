@@ -117,6 +117,14 @@ fn what_could_never_verify_is_refused_when_it_is_made() {
         (json!({ "name": "x", "type": "generic-webhook", "url": "ftp://x" }), "url"),
         (json!({ "name": "x", "type": "generic-webhook", "dedupeSeconds": 1_209_601 }), "dedupe"),
         (json!({ "name": "x", "type": "generic-webhook", "app": "none" }), "app"),
+        (
+            json!({ "name": "x", "type": "meta", "secrets": ["s3"], "settings": { "verify_tokn": "v" } }),
+            "settings",
+        ),
+        (
+            json!({ "name": "x", "type": "generic-webhook", "settings": { "topic": "t" } }),
+            "settings",
+        ),
     ] {
         let got = house.api("POST", BASE, &input);
         assert_eq!(got.status, 422, "{input}: {}", got.text());

@@ -83,3 +83,87 @@ fn a_refusal_says_why_and_who_would_accept_it() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("there are adyen_platform"));
 }
+
+/// A command line, and what stands in the error of it.
+fn complains(args: &[&str], expected: &[&str]) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
+    let output = command.arg("verify").args(args).stdin(Stdio::null()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
+    for part in expected {
+        assert!(error.contains(part), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn what_cannot_be_used_is_named_with_the_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = file("good.http", "POST /in HTTP/1.1\n\n{}");
+    let cut = file("cut.http", "POST /in HTTP/1.1\nx: y\n");
+    let continued = file("folded.http", "POST /in HTTP/1.1\nx: y\n z\n\n");
+    let gone = folder.path().join("gone.http").to_str().unwrap().to_owned();
+    let check = |provider: &str, more: &[&str], file: &str, expected: &[&str]| {
+        let args = [&["--provider", provider, "--secret", "s3cr3t"], more, &[file]].concat();
+        complains(&args, expected);
+    };
+    let key = format!("--secret=file:{}", file("key", "-----BEGIN PUBLIC KEY-----\n"));
+    complains(&["--provider", "paypal", &key, &good], &["must be a PEM certificate"]);
+    let pem = "--secret=MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==";
+    complains(&["--provider", "paypal", pem, &good], &["the setting `webhook_id`", "no value"]);
+    let other = "--set=webhok_id=1";
+    complains(
+        &["--provider", "paypal", pem, other, &good],
+        &["webhok_id: the profile paypal has no such setting", "it has tolerance, webhook_id"],
+    );
+    check("github", &["--set", "a=1"], &good, &["has no such setting; it has none"]);
+    check("slack", &["--set", "tolerance=5s"], &good, &["is no number of seconds"]);
+    let twice = ["--set", "tolerance=5", "--set", "tolerance=6"];
+    check("slack", &twice, &good, &["given twice"]);
+    check("slack", &["--at", "1790000000000"], &good, &["unix seconds, not milliseconds"]);
+    check("slack", &["--at", "now"], &good, &["'now' for '--at <UNIX>'"]);
+    check("square", &["--url", "h.example/in"], &good, &["\"h.example/in\" must be the whole URL"]);
+    check("git-hub", &[], &good, &["did you mean github?", "there are adyen_platform"]);
+    check("gitlab", &[], &good, &["did you mean gitlab_signing_token or gitlab_token?"]);
+    check("github", &[], &gone, &["gone.http cannot be read"]);
+    check("github", &[], &cut, &["no empty line after the headers"]);
+    check("github", &[], &continued, &["line 3 begins with a blank"]);
+    check("adyen_platform", &[], &good, &["must be hex digits"]);
+    complains(&["--provider", "github", "--secret", "", &good], &["the secret is empty"]);
+    complains(&["--provider", "github", "--secret", " ", &good], &["the secret is empty"]);
+    complains(&["--provider", "svix", "--secret", "whsec_", &good], &["the secret is empty"]);
+}
+
+#[test]
+fn all_are_tried_though_the_secret_fits_another_profile_only() {
+    let github = vectors().into_iter().find(|v| v.provider == "github").unwrap();
+    for provider in ["adyen_platform", "paypal", "discord"] {
+        let wrong = Vector { provider: provider.to_owned(), ..github.clone() };
+        let output = verify(&wrong, &raw(&github), &["--try-all"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{provider}: {text}");
+        assert!(text.contains("accepted by github"), "{provider}: {text}");
+    }
+}
+
+#[test]
+fn bytes_behind_the_body_are_not_overlooked() {
+    let github = vectors().into_iter().find(|v| v.provider == "github").unwrap();
+    let request = String::from_utf8(raw(&github)).unwrap();
+    let length = format!("content-length: {}\r\n\r\n", github.bytes().len());
+    let with_length = request.replacen("\r\n\r\n", &format!("\r\n{length}"), 1);
+    let check = |more: &str, code: i32, expected: &str| {
+        let output = verify(&github, format!("{with_length}{more}").as_bytes(), &[]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{more:?}: {text}");
+        assert!(text.starts_with(expected), "{more:?}: {text}");
+    };
+    check("", 0, "id ");
+    check("\n", 0, "id ");
+    check("x", 1, "signature_mismatch");
+    check(" ", 1, "body_was_reencoded\nsignature_mismatch");
+}
