@@ -24,7 +24,7 @@ const ENOUGH: usize = 6;
 
 /// For so many quick jobs that wait there is one thread more: else accepting would leave delivering
 /// behind, and what waits for long has to be read from disk again.
-const WAITING: usize = 6;
+const WAITING: usize = 3;
 
 /// A quick job that takes longer than this is not: its thread is not counted any more.
 const STUCK: Duration = Duration::from_millis(5);
