@@ -163,7 +163,8 @@ fn files_that_cannot_be_used_are_named() {
     let junk = file(folder.path(), "junk.pem", "no certificate");
     let certificate = Identity::new(None, &params(HERE));
     let lonely = file(folder.path(), "lonely.pem", &certificate.pem);
-    let open = file(folder.path(), "open.pem", &certificate.pem);
+    let with_key = format!("{}{}", certificate.pem, certificate.key.serialize_pem());
+    let open = file(folder.path(), "open.pem", &with_key);
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
     refused(CA_FILE, &missing, &["delivery.ca_file", "missing.pem", "No such file"]);
     refused(CA_FILE, &junk, &["delivery.ca_file", "no certificate"]);
