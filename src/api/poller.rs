@@ -237,8 +237,14 @@ pub(super) async fn lease(
     }
     let page = reading.behind(api, cursor.position)?;
     let leased: Vec<MessageId> = page.rows.iter().map(|(message, _)| message.id).collect();
-    let taken =
-        Cursor { leased, leased_until: now.plus(Duration::from_millis(lease)), ..cursor.clone() };
+    let leased_until = now.plus(Duration::from_millis(lease));
+    let taken = match page.more {
+        // Nothing was found as far as it was looked: the next one looks on from there.
+        Some(passed) if leased.is_empty() => {
+            Cursor { position: MessageId(passed), ..cursor.clone() }
+        }
+        _ => Cursor { leased, leased_until, ..cursor.clone() },
+    };
     let was_first = api.write(move |writer| take_lease(writer, &key, &cursor, &taken)).await?;
     let Some(offset) = was_first else {
         return Ok(Reply::json(200, &LeaseOut { data: Vec::new(), done: false }));

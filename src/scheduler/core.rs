@@ -78,6 +78,8 @@ pub enum Event {
     Finished(Box<Finished>),
     /// An attempt could not be recorded.
     Unrecorded(Arc<AttemptResult>),
+    /// A started attempt was given back before it was made.
+    NotMade(QueueKey),
     /// Time passed.
     Tick,
     /// Start nothing more.
@@ -175,6 +177,12 @@ impl State {
             }
             Event::Tick => {}
             Event::Stop => self.stopping = true,
+            Event::NotMade(key) => {
+                self.ended(now, key.endpoint, None);
+                if let Some(lane) = self.lanes.get_mut(&key.endpoint) {
+                    lane.held.remove(&key);
+                }
+            }
         }
     }
 

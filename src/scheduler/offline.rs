@@ -52,6 +52,8 @@ struct Suspect {
     /// Since when nothing but its own errors speaks for a fault of ours.
     alone_since: Timestamp,
     latest: Timestamp,
+    /// Others answered while it failed: it says nothing of our network.
+    is_guilty: bool,
 }
 
 /// A network error.
@@ -96,9 +98,18 @@ impl Network {
 
     /// Any other network error.
     pub(super) fn failure(&mut self, trouble: &Trouble<'_>, now: Timestamp) -> Blame {
-        self.latest_failure = Some(now);
+        let before = self.latest_failure.replace(now);
         let at = self.suspect(trouble.host, now);
-        self.blame(trouble, now, Some(at))
+        let blame = self.blame(trouble, now, Some(at));
+        // While it failed, somebody answered. That puts nothing in doubt that was not before.
+        let is_guilty = self.contact.is_some_and(|contact| contact > trouble.since);
+        if is_guilty {
+            self.latest_failure = before;
+        }
+        if let Some(suspect) = self.suspects.get_mut(at) {
+            suspect.is_guilty = is_guilty;
+        }
+        blame
     }
 
     /// Remembers who failed; its place among the suspects.
@@ -109,7 +120,8 @@ impl Network {
                 self.suspects.sort_by_key(|it| std::cmp::Reverse(it.latest));
                 self.suspects.pop();
             }
-            self.suspects.push(Suspect { host: host.to_owned(), alone_since: now, latest: now });
+            let host = host.to_owned();
+            self.suspects.push(Suspect { host, alone_since: now, latest: now, is_guilty: false });
             self.suspects.len() - 1
         });
         if let Some(suspect) = self.suspects.get_mut(at) {
@@ -123,8 +135,10 @@ impl Network {
         if self.contact.is_some_and(|contact| contact > trouble.since) {
             return Blame::Receiver;
         }
-        let others =
-            self.suspects.iter().any(|it| it.host != trouble.host && now.since(it.latest) < DOUBT);
+        let others = self
+            .suspects
+            .iter()
+            .any(|it| it.host != trouble.host && !it.is_guilty && now.since(it.latest) < DOUBT);
         let suspect = suspect.and_then(|at| self.suspects.get_mut(at));
         if !trouble.is_cut_off && !others {
             self.offline_since = None;
@@ -252,6 +266,18 @@ mod tests {
             assert_eq!(network.failure(&of(&host, 700), at(700)), Blame::Unclear, "{host}");
         }
         assert!(network.suspects.len() <= SUSPECTS);
+    }
+
+    #[test]
+    fn who_is_known_to_be_at_fault_says_nothing_of_our_network() {
+        let mut network = Network::default();
+        network.contact(at(100));
+        assert_eq!(network.failure(&of("a.example", 50), at(110)), Blame::Receiver);
+        assert_eq!(network.unknown_name(&of("unknown.example", 160), at(160)), Blame::Receiver);
+        assert_eq!(network.failure(&of("b.example", 160), at(160)), Blame::Unclear);
+        assert_eq!(network.failure(&of("a.example", 50), at(170)), Blame::Receiver);
+        assert_eq!(network.failure(&of("b.example", 160), at(190)), Blame::Receiver);
+        assert_eq!(network.offline_since(), None);
     }
 
     #[test]

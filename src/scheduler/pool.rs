@@ -64,7 +64,6 @@ impl<K, J> Inner<K, J> {
 }
 
 struct Thread<K, J> {
-    number: usize,
     slot: Arc<Slot<K, J>>,
     /// Kept for its name only: nobody waits for it.
     _handle: JoinHandle<()>,
@@ -161,10 +160,25 @@ impl<K: Hash + Eq + Copy + Send + 'static, J: Send + 'static> Pool<K, J> {
             self.fill(&mut state);
             return Ok(());
         }
-        self.hand_over(&mut state, Ready { key, quick, job }).map_err(|(ready, err)| {
-            state.one_less(key);
-            (ready.job, err)
-        })
+        let Err((ready, err)) = self.hand_over(&mut state, Ready { key, quick, job }) else {
+            return Ok(());
+        };
+        if quick && state.threads.len() > state.idle.len() {
+            // Somebody is at work, and takes it when that is done.
+            state.ready.push_back(ready);
+            return Ok(());
+        }
+        state.one_less(key);
+        Err((ready.job, err))
+    }
+
+    /// Takes back what no thread has begun.
+    pub fn take_back(&self) -> Vec<J> {
+        let mut state = lock(&self.inner.state);
+        let ready = std::mem::take(&mut state.ready);
+        ready.iter().for_each(|ready| state.one_less(ready.key));
+        let over = std::mem::take(&mut state.over).into_values().flatten();
+        ready.into_iter().map(|ready| ready.job).chain(over.map(|(_, job)| job)).collect()
     }
 
     /// Finds out which quick jobs are not, and has other threads take what waits behind them. Whether
@@ -232,10 +246,10 @@ impl<K: Hash + Eq + Copy + Send + 'static, J: Send + 'static> Pool<K, J> {
         let thread = Builder::new()
             .name(format!("deliver-{number:03}"))
             .stack_size(STACK)
-            .spawn(move || work(&inner, &mine, number));
+            .spawn(move || work(&inner, &mine));
         match thread {
             Ok(handle) => {
-                state.threads.push(Thread { number, slot, _handle: handle });
+                state.threads.push(Thread { slot, _handle: handle });
                 state.next_number = (number + 1) % 1000;
                 Ok(())
             }
@@ -251,8 +265,10 @@ impl<K: Hash + Eq + Copy + Send + 'static, J: Send + 'static> Pool<K, J> {
         lock(&self.inner.state).threads.len()
     }
 
-    /// Lets idle threads go at once. Busy ones go when they are done; nobody waits for them.
+    /// Lets idle threads go at once. Busy ones go when they are done; nobody waits for them. What
+    /// is not begun is dropped.
     pub fn close(&self) {
+        drop(self.take_back());
         let mut state = lock(&self.inner.state);
         state.closed = true;
         for slot in state.idle.drain(..) {
@@ -261,7 +277,7 @@ impl<K: Hash + Eq + Copy + Send + 'static, J: Send + 'static> Pool<K, J> {
     }
 }
 
-fn work<K: Hash + Eq + Copy, J>(inner: &Inner<K, J>, slot: &Arc<Slot<K, J>>, number: usize) {
+fn work<K: Hash + Eq + Copy, J>(inner: &Inner<K, J>, slot: &Arc<Slot<K, J>>) {
     let mut next = lock(&slot.job).take();
     while let Some(Ready { key, quick, job }) = next {
         (inner.run)(job);
@@ -280,7 +296,8 @@ fn work<K: Hash + Eq + Copy, J>(inner: &Inner<K, J>, slot: &Arc<Slot<K, J>>, num
             next = wait(inner, slot);
         }
     }
-    lock(&inner.state).threads.retain(|thread| thread.number != number);
+    // By its slot: numbers come again.
+    lock(&inner.state).threads.retain(|thread| !Arc::ptr_eq(&thread.slot, slot));
 }
 
 /// Waits for a job; `None` when it is time to go.
@@ -425,6 +442,46 @@ mod tests {
         assert_eq!(pool.threads(), ENOUGH + 1);
         drop(gates);
         pool.close();
+    }
+
+    #[test]
+    fn what_is_not_begun_is_given_back() {
+        let (pool, seen) = gated();
+        let count = u32::try_from(ENOUGH).unwrap();
+        let running: Vec<_> = (0..count).map(|n| start(&pool, n, 1, true, n)).collect();
+        let _ready = start(&pool, count, 1, true, 100);
+        let _over = start(&pool, 0, 1, true, 101);
+        let back: Vec<_> = pool.take_back().into_iter().map(|(n, _)| n).collect();
+        assert_eq!(back, [100, 101]);
+        let late = start(&pool, count, 1, true, 102);
+        pool.close();
+        drop((running, late));
+        let mut ran: Vec<_> = (0..count).map(|_| seen.recv_timeout(LIMIT).unwrap().0).collect();
+        ran.sort_unstable();
+        assert_eq!(ran, (0..count).collect::<Vec<_>>());
+        while pool.threads() > 0 {
+            std::thread::yield_now();
+        }
+        assert!(seen.try_recv().is_err(), "nothing is begun after the end");
+    }
+
+    #[test]
+    fn a_number_that_comes_again_takes_nobody_off_the_list() {
+        let (pool, seen) = gated();
+        let first = start(&pool, 0, 1, false, 0);
+        lock(&pool.inner.state).next_number = 0;
+        start(&pool, 1, 1, false, 1).send(()).unwrap();
+        let name = seen.recv_timeout(LIMIT).unwrap().1;
+        assert_eq!(name, "deliver-000", "the second of that name");
+        while lock(&pool.inner.state).idle.is_empty() {
+            std::thread::yield_now();
+        }
+        pool.close();
+        while pool.threads() > 1 {
+            std::thread::yield_now();
+        }
+        assert_eq!(pool.threads(), 1, "the first is at work");
+        drop(first);
     }
 
     #[test]

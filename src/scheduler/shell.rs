@@ -201,7 +201,7 @@ impl Shell {
                 Ok(Input::End) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(Input::Event(event)) => {
                     let now = self.time.now();
-                    self.state.step(now, event, &mut commands);
+                    self.step(now, event, &mut commands);
                     match self.take_more(now, inputs, &mut commands) {
                         Some(more) => taken = more,
                         None => break,
@@ -212,6 +212,18 @@ impl Shell {
         }
         self.pool.close();
         Ok(())
+    }
+
+    /// Takes an event in. At a stop, attempts that no thread has begun are not made: they are due
+    /// again after the next start.
+    fn step(&mut self, now: Timestamp, event: Event, commands: &mut Vec<Command>) {
+        let is_stop = matches!(event, Event::Stop);
+        self.state.step(now, event, commands);
+        if is_stop {
+            for (task, _) in self.pool.take_back() {
+                self.state.step(now, Event::NotMade(task.row.key), commands);
+            }
+        }
     }
 
     /// While the disk is so full that attempts could not be recorded, none is made.
@@ -237,7 +249,7 @@ impl Shell {
     ) -> Option<usize> {
         for taken in 0..BUNCH {
             match inputs.try_recv() {
-                Ok(Input::Event(event)) => self.state.step(now, event, commands),
+                Ok(Input::Event(event)) => self.step(now, event, commands),
                 Ok(Input::End) => return None,
                 Err(_) => return Some(taken),
             }

@@ -293,3 +293,18 @@ fn one_receiver_without_a_name_is_its_own_fault() {
     assert!(matches!(verdicts[1..], [(Verdict::Retry(_), true), (Verdict::Retry(_), true)]));
     assert!(desk.offline.is_empty());
 }
+
+#[test]
+fn what_was_not_made_is_not_waited_for_at_a_stop() {
+    let mut desk = Desk::with(limits(10, 2), 2);
+    desk.accept(1);
+    desk.accept(2);
+    desk.dispatch();
+    desk.step(Event::Stop);
+    desk.finish(ok());
+    assert!(!desk.state.is_settled(), "one runs still");
+    let (task, _) = desk.running.pop_front().unwrap();
+    desk.step(Event::NotMade(task.row.key));
+    assert!(desk.state.is_settled());
+    assert_eq!((desk.state.in_flight(), desk.queue.len()), (0, 1), "it is due again");
+}
