@@ -5,8 +5,8 @@
 
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
@@ -99,6 +99,9 @@ pub struct Job<'a> {
 pub struct Deliverer {
     pub(super) config: DeliveryConfig,
     pub(super) agents: Vec<Agent>,
+    /// The URL that each agent's latest attempt went to, if it passed: it is checked once in a row.
+    /// The rules do not change, and what a name leads to is looked at when it is dialled.
+    passed: Vec<Mutex<Option<Passed>>>,
     pub(super) tokens: Tokens,
     /// There has been a way out.
     was_routed: AtomicBool,
@@ -125,7 +128,8 @@ impl Deliverer {
         };
         let agents = (0..SHARDS).map(agent).collect();
         let was_routed = AtomicBool::new(route::is_there());
-        Ok(Self { config, agents, tokens: Tokens::default(), was_routed })
+        let passed = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Ok(Self { config, agents, passed, tokens: Tokens::default(), was_routed })
     }
 
     /// Whether this machine has lost its way out. One that never had any delivers to a network
@@ -180,9 +184,22 @@ impl Deliverer {
         outcome.failure.map_or(Ok(()), Err)
     }
 
+    /// The URL to dial, or why a message must not go there.
+    fn check(&self, shard: usize, text: &str) -> Result<Arc<str>, Failure> {
+        let passed = self.passed.get(shard).ok_or_else(|| internal("no such shard"))?;
+        let lock = || passed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(passed) = lock().as_ref().filter(|passed| passed.text == text) {
+            return Ok(Arc::clone(&passed.url));
+        }
+        let url = check_url(text, self.config.https_only, &self.config.policy)?;
+        let url: Arc<str> = url.as_str().into();
+        *lock() = Some(Passed { text: text.to_owned(), url: Arc::clone(&url) });
+        Ok(url)
+    }
+
     fn answer(&self, job: &Job<'_>, deadline: Instant) -> Result<Outcome, Failure> {
-        let url = check_url(job.url, self.config.https_only, &self.config.policy)?;
         let shard = usize::try_from(job.shard % SHARDS as u64).unwrap_or_default();
+        let url = self.check(shard, job.url)?;
         let agent = self.agents.get(shard).ok_or_else(|| internal("no such shard"))?;
         let bearer = match &job.oauth {
             Some(client) => Some(self.authorize(client, job.timestamp_secs, deadline)?),
@@ -190,7 +207,7 @@ impl Deliverer {
         };
         let send = |connection| {
             trace::begin(deadline);
-            exchange(agent, url.as_str(), job, bearer.as_ref(), connection)
+            exchange(agent, &url, job, bearer.as_ref(), connection)
         };
         let done = match send(Connection::PooledOrNew) {
             Err(Failure::ConnectionClosed { .. }) if was_stale() => send(Connection::New),
@@ -203,6 +220,13 @@ impl Deliverer {
         }
         done
     }
+}
+
+/// A URL as it was written, and as it is dialled.
+#[derive(Debug)]
+struct Passed {
+    text: String,
+    url: Arc<str>,
 }
 
 /// True when the request met a pooled connection that the receiver was closing: not a byte of an
