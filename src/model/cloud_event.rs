@@ -57,7 +57,7 @@ impl Endpoint {
 
 /// Whether a content type is of the structured or the batched mode.
 pub fn is_structured(content_type: &str) -> bool {
-    starts_with(content_type, ANY_STRUCTURED)
+    starts_with(content_type.trim_start(), ANY_STRUCTURED)
 }
 
 /// Whether a content type is one structured event as JSON, with or without parameters.
