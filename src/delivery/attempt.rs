@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
-use ureq::{Agent, Body};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, request};
+use ureq::{Agent, AsSendBody, Body};
+use url::Url;
 
 use super::classify::{client_failure, retry_after, status_failure};
 use super::connect::Dialler;
@@ -98,10 +99,7 @@ pub struct Job<'a> {
 #[derive(Debug)]
 pub struct Deliverer {
     pub(super) config: DeliveryConfig,
-    pub(super) agents: Vec<Agent>,
-    /// The URL that each agent's latest attempt went to, if it passed: it is checked once in a row.
-    /// The rules do not change, and what a name leads to is looked at when it is dialled.
-    passed: Vec<Mutex<Option<Passed>>>,
+    shards: Vec<Shard>,
     pub(super) tokens: Tokens,
     /// There has been a way out.
     was_routed: AtomicBool,
@@ -126,10 +124,10 @@ impl Deliverer {
                 Dialler { names: Arc::clone(&names), tls: Arc::clone(&tls), proxy: proxy.clone() };
             Agent::with_parts(client_settings(config.idle_per_endpoint), dialler, Deferred)
         };
-        let agents = (0..SHARDS).map(agent).collect();
+        let shard = |n| Shard { agent: agent(n), passed: Mutex::default() };
+        let shards = (0..SHARDS).map(shard).collect();
         let was_routed = AtomicBool::new(route::is_there());
-        let passed = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Ok(Self { config, agents, passed, tokens: Tokens::default(), was_routed })
+        Ok(Self { config, shards, tokens: Tokens::default(), was_routed })
     }
 
     /// Whether this machine has lost its way out. One that never had any delivers to a network
@@ -173,41 +171,56 @@ impl Deliverer {
     }
 
     fn get(&self, url: &str, deadline: Instant) -> Result<(), Failure> {
-        let url = check_url(url, self.config.https_only, &self.config.policy)?;
-        let agent = self.agents.first().ok_or_else(|| internal("no such shard"))?;
-        let request = Request::builder().method(Method::GET).uri(url.as_str()).body(());
-        let request = request.map_err(|e| Failure::BadUrl { detail: e.to_string() })?;
-        trace::begin(deadline);
-        let request = agent.configure_request(request).max_idle_age(Duration::ZERO).build();
-        let response = agent.run(request).map_err(|e| client_failure(e, trace::current().phase))?;
-        let outcome = read_answer(response, 0);
+        let outcome = self.ask(url, deadline, |request| request.method(Method::GET).body(()))?;
         outcome.failure.map_or(Ok(()), Err)
     }
 
+    /// Asks somebody other than an endpoint's receiver, under the same guard and limits as an
+    /// attempt. `write` gets a request for the URL that passed. The connection is a new one: it is
+    /// seldom, and never meets one that is being closed.
+    pub(super) fn ask<B: AsSendBody>(
+        &self,
+        url: &str,
+        deadline: Instant,
+        write: impl FnOnce(request::Builder) -> http::Result<Request<B>>,
+    ) -> Result<Outcome, Failure> {
+        let url = self.vet(url)?;
+        let agent = &self.shard(0)?.agent;
+        let request = write(Request::builder().uri(url.as_str())).map_err(bad_url)?;
+        trace::begin(deadline);
+        run(agent, on_new_connection(agent, request), 0)
+    }
+
+    fn vet(&self, url: &str) -> Result<Url, Failure> {
+        Ok(check_url(url, self.config.https_only, &self.config.policy)?)
+    }
+
+    fn shard(&self, number: u64) -> Result<&Shard, Failure> {
+        let shard = usize::try_from(number % SHARDS as u64).unwrap_or_default();
+        self.shards.get(shard).ok_or_else(|| internal("no such shard"))
+    }
+
     /// The URL to dial, or why a message must not go there.
-    fn check(&self, shard: usize, text: &str) -> Result<Arc<str>, Failure> {
-        let passed = self.passed.get(shard).ok_or_else(|| internal("no such shard"))?;
-        let lock = || passed.lock().unwrap_or_else(PoisonError::into_inner);
+    fn check(&self, shard: &Shard, text: &str) -> Result<Arc<str>, Failure> {
+        let lock = || shard.passed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(passed) = lock().as_ref().filter(|passed| passed.text == text) {
             return Ok(Arc::clone(&passed.url));
         }
-        let url = check_url(text, self.config.https_only, &self.config.policy)?;
-        let url: Arc<str> = url.as_str().into();
+        let url: Arc<str> = self.vet(text)?.as_str().into();
         *lock() = Some(Passed { text: text.to_owned(), url: Arc::clone(&url) });
         Ok(url)
     }
 
     fn answer(&self, job: &Job<'_>, deadline: Instant) -> Result<Outcome, Failure> {
-        let shard = usize::try_from(job.shard % SHARDS as u64).unwrap_or_default();
+        let shard = self.shard(job.shard)?;
         let url = self.check(shard, job.url)?;
-        let agent = self.agents.get(shard).ok_or_else(|| internal("no such shard"))?;
         let bearer = match &job.oauth {
             Some(client) => Some(self.authorize(client, job.timestamp_secs, deadline)?),
             None => None,
         };
         let send = |connection| {
             trace::begin(deadline);
-            exchange(agent, &url, job, bearer.as_ref(), connection)
+            exchange(&shard.agent, &url, job, bearer.as_ref(), connection)
         };
         let done = match send(Connection::PooledOrNew) {
             Err(Failure::ConnectionClosed { .. }) if was_stale() => send(Connection::New),
@@ -220,6 +233,15 @@ impl Deliverer {
         }
         done
     }
+}
+
+/// What the endpoints of one shard share.
+#[derive(Debug)]
+struct Shard {
+    agent: Agent,
+    /// The URL that its latest attempt went to, if it passed: it is checked once in a row. The rules do
+    /// not change, and what a name leads to is looked at when it is dialled.
+    passed: Mutex<Option<Passed>>,
 }
 
 /// A URL as it was written, and as it is dialled.
@@ -265,27 +287,36 @@ fn exchange(
     bearer: Option<&HeaderValue>,
     connection: Connection,
 ) -> Result<Outcome, Failure> {
-    let mut request = Request::builder()
-        .method(Method::POST)
-        .uri(url)
-        .body(job.body)
-        .map_err(|e| Failure::BadUrl { detail: e.to_string() })?;
+    let mut request =
+        Request::builder().method(Method::POST).uri(url).body(job.body).map_err(bad_url)?;
     *request.headers_mut() = headers_of(job, bearer)?;
     if connection == Connection::New {
-        // No idle connection is young enough for this.
-        let settings = agent.configure_request(request).max_idle_age(Duration::ZERO);
-        request = settings.build();
+        request = on_new_connection(agent, request);
     }
+    run(agent, request, job.timestamp_secs)
+}
+
+fn on_new_connection<B: AsSendBody>(agent: &Agent, request: Request<B>) -> Request<B> {
+    // No idle connection is young enough for this.
+    agent.configure_request(request).max_idle_age(Duration::ZERO).build()
+}
+
+/// Sends the request, and reads what comes back as far as the limits allow.
+fn run(
+    agent: &Agent,
+    request: Request<impl AsSendBody>,
+    now_secs: u64,
+) -> Result<Outcome, Failure> {
     let failed = |error| client_failure(error, trace::current().phase);
     let response = agent.run(request).map_err(failed)?;
     if response.headers().len() > MAX_ANSWER_FIELDS {
         return Err(Failure::TooLarge);
     }
-    Ok(read_answer(response, job.timestamp_secs))
+    Ok(read_answer(response, now_secs))
 }
 
 /// What the answer means. Its body is read up to the limit; then the connection is dropped.
-pub(super) fn read_answer(response: Response<Body>, now_secs: u64) -> Outcome {
+fn read_answer(response: Response<Body>, now_secs: u64) -> Outcome {
     trace::update(|it| it.phase = Phase::Body);
     let status = response.status().as_u16();
     let location = response.headers().get(LOCATION).map(HeaderValue::as_bytes);
@@ -353,6 +384,11 @@ fn headers_of(job: &Job<'_>, bearer: Option<&HeaderValue>) -> Result<HeaderMap, 
         headers.insert(NEXT_RETRY, HeaderValue::from(next));
     }
     Ok(headers)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn bad_url(err: http::Error) -> Failure {
+    Failure::BadUrl { detail: err.to_string() }
 }
 
 fn value_of(text: &str) -> Result<HeaderValue, Failure> {

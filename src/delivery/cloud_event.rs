@@ -126,20 +126,12 @@ mod tests {
     use crate::model::id::{AppId, MessageId};
 
     fn message(content_type: Option<&str>, headers: &[(&str, &str)]) -> Message {
+        let created_at = Timestamp(1_767_225_600_123);
+        let (id, app) = (MessageId([1; 20]), AppId([2; 20]));
         Message {
-            id: MessageId([1; 20]),
-            app: AppId([2; 20]),
-            event_type: "order.paid".to_owned(),
-            event_id: None,
-            channels: Vec::new(),
-            tags: Vec::new(),
-            created_at: Timestamp(1_767_225_600_123),
-            deliver_at: None,
-            payload_expires_at: Timestamp(0),
-            payload_gone: false,
             content_type: content_type.map(str::to_owned),
             headers: headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
-            endpoints: Vec::new(),
+            ..Message::trial(id, app, "order.paid", created_at)
         }
     }
 

@@ -13,13 +13,10 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use ureq::http::{HeaderValue, Method, Request};
+use ureq::http::{HeaderValue, Method};
 use url::form_urlencoded::{Serializer, byte_serialize};
 
-use super::attempt::{Deliverer, MAX_ANSWER_FIELDS, internal, read_answer};
-use super::classify::client_failure;
-use super::trace;
-use super::url::check_url;
+use super::attempt::{Deliverer, internal};
 use crate::model::id::EndpointId;
 use crate::model::oauth::{AuthMethod, ClientCredentials};
 use crate::model::outcome::{Failure, MAX_KEPT_BODY, TokenFailure};
@@ -74,27 +71,21 @@ impl Deliverer {
         credentials: &ClientCredentials,
         deadline: Instant,
     ) -> Result<Granted, Failure> {
-        let url = check_url(&credentials.token_url, self.config.https_only, &self.config.policy)?;
-        let agent = self.agents.first().ok_or_else(|| internal("no such shard"))?;
         let form = form_of(credentials);
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(url.as_str())
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .header(ACCEPT, "application/json");
-        if credentials.auth_method == AuthMethod::ClientSecretBasic {
-            request = request.header(AUTHORIZATION, basic(credentials)?);
-        }
-        let request =
-            request.body(form.as_bytes()).map_err(|e| Failure::BadUrl { detail: e.to_string() })?;
-        trace::begin(deadline);
-        // On a connection of its own: it is seldom, and never meets one that is being closed.
-        let request = agent.configure_request(request).max_idle_age(Duration::ZERO).build();
-        let response = agent.run(request).map_err(|e| client_failure(e, trace::current().phase))?;
-        if response.headers().len() > MAX_ANSWER_FIELDS {
-            return Err(Failure::TooLarge);
-        }
-        let answer = read_answer(response, 0);
+        let basic = match credentials.auth_method {
+            AuthMethod::ClientSecretBasic => Some(basic(credentials)?),
+            AuthMethod::ClientSecretPost => None,
+        };
+        let answer = self.ask(&credentials.token_url, deadline, |request| {
+            let mut request = request
+                .method(Method::POST)
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .header(ACCEPT, "application/json");
+            if let Some(basic) = basic {
+                request = request.header(AUTHORIZATION, basic);
+            }
+            request.body(form.as_bytes())
+        })?;
         match (answer.status, answer.failure) {
             (Some(status), Some(Failure::Status(_) | Failure::Redirect { .. })) => {
                 let error = error_code(&answer.body, &credentials.client_secret);

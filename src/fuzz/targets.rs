@@ -440,21 +440,8 @@ fn event_out(bytes: &[u8]) -> u64 {
     let (head, payload) = bytes.split_at(at);
     let payload = payload.get(2..).unwrap_or_default();
     let head = String::from_utf8_lossy(head);
-    let mut message = Message {
-        id: MessageId([1; 20]),
-        app: AppId([2; 20]),
-        event_type: "order.paid".to_owned(),
-        event_id: None,
-        channels: Vec::new(),
-        tags: Vec::new(),
-        created_at: Timestamp(1_790_000_000_000),
-        deliver_at: None,
-        payload_expires_at: Timestamp(0),
-        payload_gone: false,
-        content_type: None,
-        headers: Vec::new(),
-        endpoints: Vec::new(),
-    };
+    let (id, app) = (MessageId([1; 20]), AppId([2; 20]));
+    let mut message = Message::trial(id, app, "order.paid", Timestamp(1_790_000_000_000));
     for (name, value) in head.lines().filter_map(|line| line.split_once(": ")).take(32) {
         // What a door lets along.
         let fits = name.parse::<http::HeaderName>().is_ok()

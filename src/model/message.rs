@@ -37,6 +37,33 @@ pub struct Message {
     pub endpoints: Vec<EndpointId>,
 }
 
+#[cfg(test)]
+impl Message {
+    /// A message for tests, with nothing but what it must have.
+    pub(crate) fn trial(
+        id: MessageId,
+        app: AppId,
+        event_type: &str,
+        created_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            app,
+            event_type: event_type.to_owned(),
+            event_id: None,
+            channels: Vec::new(),
+            tags: Vec::new(),
+            created_at,
+            deliver_at: None,
+            payload_expires_at: Timestamp(u64::MAX),
+            payload_gone: false,
+            content_type: None,
+            headers: Vec::new(),
+            endpoints: Vec::new(),
+        }
+    }
+}
+
 /// What a caller hands in to be accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewMessage {

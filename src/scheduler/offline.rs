@@ -102,7 +102,7 @@ impl Network {
         let at = self.suspect(trouble.host, now);
         let blame = self.blame(trouble, now, Some(at));
         // While it failed, somebody answered. That puts nothing in doubt that was not before.
-        let is_guilty = self.contact.is_some_and(|contact| contact > trouble.since);
+        let is_guilty = self.was_reached_since(trouble);
         if is_guilty {
             self.latest_failure = before;
         }
@@ -110,6 +110,11 @@ impl Network {
             suspect.is_guilty = is_guilty;
         }
         blame
+    }
+
+    /// Whether anybody answered after it began.
+    fn was_reached_since(&self, trouble: &Trouble<'_>) -> bool {
+        self.contact.is_some_and(|contact| contact > trouble.since)
     }
 
     /// Remembers who failed; its place among the suspects.
@@ -132,7 +137,7 @@ impl Network {
 
     fn blame(&mut self, trouble: &Trouble<'_>, now: Timestamp, suspect: Option<usize>) -> Blame {
         let first = *self.first_failure.get_or_insert(now);
-        if self.contact.is_some_and(|contact| contact > trouble.since) {
+        if self.was_reached_since(trouble) {
             return Blame::Receiver;
         }
         let others = self

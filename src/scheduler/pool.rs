@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 /// A thread that had nothing to do for so long goes.
@@ -63,15 +63,10 @@ impl<K, J> Inner<K, J> {
     }
 }
 
-struct Thread<K, J> {
-    slot: Arc<Slot<K, J>>,
-    /// Kept for its name only: nobody waits for it.
-    _handle: JoinHandle<()>,
-}
-
 struct PoolState<K, J> {
     idle: Vec<Arc<Slot<K, J>>>,
-    threads: Vec<Thread<K, J>>,
+    /// The slots of all threads there are.
+    threads: Vec<Arc<Slot<K, J>>>,
     /// How many jobs of a key run or are ready.
     active: HashMap<K, usize>,
     /// What is over the limit of its key.
@@ -146,7 +141,8 @@ impl<K: Hash + Eq + Copy + Send + 'static, J: Send + 'static> Pool<K, J> {
     /// already, it waits for the first of them to be done. A `quick` job waits for one of the threads
     /// that work on such jobs, if they are [`ENOUGH`].
     ///
-    /// Errors: the system gave no thread; the job comes back.
+    /// Errors: the system gave no thread, and there is none that the job could wait for; it comes
+    /// back.
     pub fn run(&self, key: K, most: usize, quick: bool, job: J) -> Result<(), (J, std::io::Error)> {
         let mut state = lock(&self.inner.state);
         let active = state.active.get(&key).copied().unwrap_or(0);
@@ -190,8 +186,8 @@ impl<K: Hash + Eq + Copy + Send + 'static, J: Send + 'static> Pool<K, J> {
             return false;
         }
         let began_before = self.inner.now().saturating_sub(micros(STUCK));
-        let is_stuck = |thread: &&Thread<K, J>| {
-            (1..began_before).contains(&thread.slot.quick_since.load(Ordering::Relaxed))
+        let is_stuck = |slot: &&Arc<Slot<K, J>>| {
+            (1..began_before).contains(&slot.quick_since.load(Ordering::Relaxed))
         };
         state.stuck = state.threads.iter().filter(is_stuck).count();
         self.fill(&mut state);
@@ -248,8 +244,8 @@ impl<K: Hash + Eq + Copy + Send + 'static, J: Send + 'static> Pool<K, J> {
             .stack_size(STACK)
             .spawn(move || work(&inner, &mine));
         match thread {
-            Ok(handle) => {
-                state.threads.push(Thread { slot, _handle: handle });
+            Ok(_) => {
+                state.threads.push(slot);
                 state.next_number = (number + 1) % 1000;
                 Ok(())
             }
@@ -296,8 +292,7 @@ fn work<K: Hash + Eq + Copy, J>(inner: &Inner<K, J>, slot: &Arc<Slot<K, J>>) {
             next = wait(inner, slot);
         }
     }
-    // By its slot: numbers come again.
-    lock(&inner.state).threads.retain(|thread| !Arc::ptr_eq(&thread.slot, slot));
+    lock(&inner.state).threads.retain(|other| !Arc::ptr_eq(other, slot));
 }
 
 /// Waits for a job; `None` when it is time to go.

@@ -102,7 +102,7 @@ impl Committer {
     /// done; what did not fit is left.
     pub(super) fn run_group(&mut self, jobs: &mut VecDeque<Job>) -> Result<()> {
         let shared = Arc::clone(&self.shared);
-        let mut group = OpenGroup::new(&shared, shared.space.room_for_group());
+        let mut group = OpenGroup::new(&shared);
         while !group.is_full()
             && let Some(job) = jobs.pop_front()
         {
@@ -145,10 +145,10 @@ pub(super) struct OpenGroup<'a> {
 }
 
 impl<'a> OpenGroup<'a> {
-    /// A group for which there is [`Space::room_for_group`](super::space::Space::room_for_group).
-    pub(super) fn new(shared: &'a Shared, room: Option<usize>) -> Self {
+    /// A group for which there is as much room as there is just now.
+    pub(super) fn new(shared: &'a Shared) -> Self {
         let answers = Vec::with_capacity(GROUP_URGENT);
-        Self { group: Group::new(shared), answers, room, urgent: 0 }
+        Self { group: Group::new(shared), answers, room: shared.space.room_for_group(), urgent: 0 }
     }
 
     pub(super) fn is_full(&self) -> bool {

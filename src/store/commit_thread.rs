@@ -40,7 +40,7 @@ impl CommitThread {
     fn run(mut self) -> Result<()> {
         let shared = Arc::clone(self.committer.shared());
         while self.wait_for_work() {
-            let mut group = OpenGroup::new(&shared, shared.space.room_for_group());
+            let mut group = OpenGroup::new(&shared);
             self.gather(&mut group);
             let written = group.write(&shared)?;
             self.committer.finish(written)?;

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Whose, find};
+use super::{Whose, edit, find};
 use crate::api::Api;
 use crate::api::error::ApiError;
 use crate::api::reply::Reply;
 use crate::api::request::Request;
 use crate::delivery::check_custom_header;
-use crate::model::endpoint::Endpoint;
 use crate::model::limits::CUSTOM_HEADERS;
 
 type Headers = BTreeMap<String, String>;
@@ -81,7 +80,11 @@ pub(in crate::api) async fn set(
     find(api, request, whose, id)?;
     let input: HeadersIn = request.json()?;
     check(&input.headers)?;
-    change(api, request, whose, id, move |_| Ok(input.headers)).await
+    edit(api, request, whose, id, |endpoint| {
+        endpoint.headers = input.headers;
+        Ok(())
+    })
+    .await
 }
 
 /// `PATCH /app/{app}/endpoint/{endpoint}/headers`: null takes a header away.
@@ -106,32 +109,14 @@ pub(in crate::api) async fn patch(
     };
     // Checked against what is there now; the limit is checked again when it is written.
     check(&merge.clone()(endpoint.headers.clone()))?;
-    change(api, request, whose, id, move |headers| {
-        let merged = merge(headers);
+    edit(api, request, whose, id, move |endpoint| {
+        let merged = merge(std::mem::take(&mut endpoint.headers));
         if merged.len() > CUSTOM_HEADERS {
             let text = format!("an endpoint may have at most {CUSTOM_HEADERS} headers");
             return Err(crate::store::Error::Limit(text));
         }
-        Ok(merged)
+        endpoint.headers = merged;
+        Ok(())
     })
     .await
-}
-
-async fn change(
-    api: &Arc<Api>,
-    request: &Request,
-    whose: Whose<'_>,
-    id: &str,
-    edit: impl FnOnce(Headers) -> Result<Headers, crate::store::Error> + Send + 'static,
-) -> Result<Reply, ApiError> {
-    let (tenant, found) = find(api, request, whose, id)?;
-    let (app, id) = (tenant.app.id, found.id.to_string());
-    api.write(move |writer| {
-        let mut endpoint = Endpoint::clone(&*writer.endpoint(app, &id)?);
-        endpoint.headers = edit(std::mem::take(&mut endpoint.headers))?;
-        endpoint.updated_at = writer.now();
-        writer.put_endpoint(endpoint)
-    })
-    .await?;
-    Ok(Reply::no_content())
 }

@@ -342,6 +342,26 @@ pub(super) fn find(
     Ok((tenant, endpoint))
 }
 
+/// Changes an endpoint and answers 204.
+async fn edit(
+    api: &Arc<Api>,
+    request: &Request,
+    whose: Whose<'_>,
+    id: &str,
+    change: impl FnOnce(&mut Endpoint) -> Result<(), Error> + Send + 'static,
+) -> Result<Reply, ApiError> {
+    let (tenant, found) = find(api, request, whose, id)?;
+    let (app, id) = (tenant.app.id, found.id.to_string());
+    api.write(move |writer| {
+        let mut endpoint = Endpoint::clone(&*writer.endpoint(app, &id)?);
+        change(&mut endpoint)?;
+        endpoint.updated_at = writer.now();
+        writer.put_endpoint(endpoint)
+    })
+    .await?;
+    Ok(Reply::no_content())
+}
+
 /// The place an iterator over a tenant's endpoints names: an id, also of one that is gone, or a uid.
 pub(super) fn place(tenant: &Tenant, text: &str) -> Result<[u8; ID_BYTES], ()> {
     let known = tenant.endpoint(text).map(|e| e.id.0);
@@ -521,13 +541,9 @@ pub(super) async fn delete(
     whose: Whose<'_>,
     id: &str,
 ) -> Result<Reply, ApiError> {
-    let (tenant, found) = find(api, request, whose, id)?;
-    let (app, id) = (tenant.app.id, found.id.to_string());
-    api.write(move |writer| {
-        let endpoint = Endpoint::clone(&*writer.endpoint(app, &id)?);
-        let now = writer.now();
-        writer.put_endpoint(Endpoint { deleted: true, updated_at: now, ..endpoint })
+    edit(api, request, whose, id, |endpoint| {
+        endpoint.deleted = true;
+        Ok(())
     })
-    .await?;
-    Ok(Reply::no_content())
+    .await
 }

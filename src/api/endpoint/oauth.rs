@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Whose, find};
+use super::{Whose, edit, find};
 use crate::api::Api;
 use crate::api::error::ApiError;
 use crate::api::reply::Reply;
 use crate::api::request::Request;
 use crate::delivery::check_url;
-use crate::model::endpoint::Endpoint;
 use crate::model::oauth::{AuthMethod, ClientCredentials};
 
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -104,7 +103,11 @@ pub(in crate::api) async fn set(
     find(api, request, whose, id)?;
     let input: OauthIn = request.json()?;
     let credentials = Arc::new(input.checked(api)?);
-    change(api, request, whose, id, Some(credentials)).await
+    edit(api, request, whose, id, |endpoint| {
+        endpoint.oauth = Some(credentials);
+        Ok(())
+    })
+    .await
 }
 
 /// `DELETE /app/{app}/endpoint/{endpoint}/oauth`
@@ -114,24 +117,9 @@ pub(in crate::api) async fn delete(
     whose: Whose<'_>,
     id: &str,
 ) -> Result<Reply, ApiError> {
-    change(api, request, whose, id, None).await
-}
-
-async fn change(
-    api: &Arc<Api>,
-    request: &Request,
-    whose: Whose<'_>,
-    id: &str,
-    oauth: Option<Arc<ClientCredentials>>,
-) -> Result<Reply, ApiError> {
-    let (tenant, found) = find(api, request, whose, id)?;
-    let (app, id) = (tenant.app.id, found.id.to_string());
-    api.write(move |writer| {
-        let mut endpoint = Endpoint::clone(&*writer.endpoint(app, &id)?);
-        endpoint.oauth = oauth;
-        endpoint.updated_at = writer.now();
-        writer.put_endpoint(endpoint)
+    edit(api, request, whose, id, |endpoint| {
+        endpoint.oauth = None;
+        Ok(())
     })
-    .await?;
-    Ok(Reply::no_content())
+    .await
 }

@@ -152,21 +152,8 @@ impl Desk {
         let key = QueueKey { endpoint: endpoint_id(n), due, message: MessageId(id) };
         let row = QueueRow { key, attempt: 1, trigger: Trigger::Scheduled, not_before: due };
         self.queue.insert(key, row);
-        let message = Arc::new(Message {
-            id: key.message,
-            app: APP,
-            event_type: "a.b".to_owned(),
-            event_id: None,
-            channels: Vec::new(),
-            tags: Vec::new(),
-            created_at: self.now,
-            deliver_at: None,
-            payload_expires_at: Timestamp(u64::MAX),
-            payload_gone: false,
-            content_type: None,
-            headers: Vec::new(),
-            endpoints: vec![key.endpoint],
-        });
+        let message = Message::trial(key.message, APP, "a.b", self.now);
+        let message = Arc::new(Message { endpoints: vec![key.endpoint], ..message });
         let endpoint = Arc::clone(&self.endpoints[&key.endpoint]);
         let payload = bytes::Bytes::copy_from_slice(payload);
         let accepted = Accepted { message, payload, deliveries: vec![(row, endpoint)] };
