@@ -134,6 +134,8 @@ async function life(receiver) {
   assert.equal(shown.payload.text, "süß");
 
   // A failure is tried again, with the same id, and both attempts are on record.
+  // The message before it must not be the one that fails.
+  await receiver.wait(once.id);
   receiver.failures["/main"] = 1;
   const second = await send("main");
   await receiver.wait(second.id, 2);

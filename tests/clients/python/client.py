@@ -160,6 +160,8 @@ def life(receiver):
     assert shown.id == first.id and shown.payload["text"] == "süß", shown
 
     # A failure is tried again, with the same id, and both attempts are on record.
+    # The message before it must not be the one that fails.
+    receiver.wait(once[0])
     receiver.fail("/main", 1)
     second = send("main")
     receiver.wait(second.id, 2)
