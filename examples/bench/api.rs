@@ -28,6 +28,17 @@ impl Api {
         id(&app)
     }
 
+    /// Creates a source of signed events; says its application, and the path of its door.
+    pub fn create_source(&self, secret: &str) -> Result<(String, String)> {
+        let body = json!({"name": "bench", "type": "github", "config": {"secret": secret}});
+        let source = self.expect_at("POST", "/ingest/api/v1/source", &body)?;
+        let text = |name: &str| source.get(name).and_then(Value::as_str);
+        let app = text("appId").context("a source without an application")?.to_owned();
+        let url = text("ingestUrl").context("a source without a URL")?;
+        let at = url.find("/in/").context("a source without a door")?;
+        Ok((app, url.get(at..).unwrap_or_default().to_owned()))
+    }
+
     /// Creates an endpoint that takes everything, or one channel, and says its id.
     pub fn create_endpoint(&self, app: &str, url: &str, on: Option<usize>) -> Result<String> {
         let mut body = json!({"url": url, "description": "bench"});
@@ -57,9 +68,13 @@ impl Api {
     }
 
     fn expect(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
+        self.expect_at(method, &format!("/api/v1{path}"), body)
+    }
+
+    fn expect_at(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
         let (status, answer) = self.call(method, path, body)?;
         if !(200..300).contains(&status) {
-            bail!("{method} /api/v1{path} answered {status}: {answer}");
+            bail!("{method} {path} answered {status}: {answer}");
         }
         Ok(answer)
     }
@@ -67,7 +82,7 @@ impl Api {
     fn call(&self, method: &str, path: &str, body: &Value) -> Result<(u16, Value)> {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let request = format!(
-            "{method} /api/v1{path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
              content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
             self.addr,
             self.token,
@@ -78,7 +93,7 @@ impl Api {
         stream.set_read_timeout(Some(CALL_LIMIT))?;
         stream.set_write_timeout(Some(CALL_LIMIT))?;
         stream.write_all(request.as_bytes())?;
-        read_answer(&mut stream).with_context(|| format!("{method} /api/v1{path}"))
+        read_answer(&mut stream).with_context(|| format!("{method} {path}"))
     }
 }
 

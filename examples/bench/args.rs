@@ -16,6 +16,7 @@ Examples:
   bench --endpoints 10                   fan-out
   bench --url http://127.0.0.1:8071 --token T --pid 812 --pid 797
                                          any server that speaks the svix API
+  bench --door --connections 64          signed events at a door, beside POST msg
   bench --sick dead=1,slow=50 --endpoints 1000
                                          do sick receivers hurt the healthy ones?
   bench --backlog 1000000                memory and restart with a million pending deliveries";
@@ -85,6 +86,10 @@ pub struct Args {
     /// Measure so many times, in turn with the relay, and report the median.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=99))]
     pub rounds: u16,
+
+    /// Compare signed GitHub events at the door of a source with the same messages at `POST msg`.
+    #[arg(long, conflicts_with_all = ["url", "relay_only", "no_relay", "backlog", "sick", "spread", "idempotency", "lean"])]
+    pub door: bool,
 
     /// Endpoints that misbehave, as dead=1,slow=50: the same run with and without them.
     #[arg(long, value_parser = sick)]
@@ -260,6 +265,7 @@ mod tests {
             "--messages 0",
             "--url http://127.0.0.1:1",
             "--backlog 5 --relay-only",
+            "--door --lean",
             "--backlog 5 --url http://127.0.0.1:1 --token t",
         ] {
             assert!(parse(line).is_err(), "{line}");

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::book::Manner;
 use crate::process::{self, Sampler};
-use crate::run::{Bench, Pace};
+use crate::run::{Bench, Pace, Way};
 use crate::server::{Kind, Restart, Server};
 use crate::stats::{mebibytes, per_second};
 
@@ -39,7 +39,7 @@ pub struct Report {
 pub fn run(bench: &mut Bench, messages: u32) -> Result<Report> {
     let args = bench.args.clone();
     let mut server = Server::start(Kind::Posthaste, &args)?;
-    let stage = bench.stage(&server, vec![Manner::Refusing; args.endpoints()])?;
+    let stage = bench.stage(&server, vec![Manner::Refusing; args.endpoints()], Way::Messages)?;
     thread::sleep(REST);
     let idle = process::rss_bytes(&server.pids);
     let sampler = Sampler::start(&server.pids)?;

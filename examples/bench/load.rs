@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use ring::hmac;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -30,6 +31,8 @@ pub struct Load {
     pub addr: SocketAddr,
     pub token: String,
     pub app: String,
+    /// The path of a door: signed events are sent there instead of messages.
+    pub door: Option<String>,
     pub run: u32,
     /// Bytes of the payload.
     pub payload: usize,
@@ -235,9 +238,26 @@ struct Template {
     mark_at: usize,
     /// Where the channel's digits begin, and how many channels there are.
     channel: Option<(usize, usize)>,
-    /// Where the digits of the idempotency key begin.
+    /// Where the digits of the idempotency key, or of the event's id, begin.
     key_at: Option<usize>,
+    signature: Option<Signature>,
 }
+
+/// What an event at a door is signed with, and where.
+#[derive(Debug, Clone)]
+struct Signature {
+    key: hmac::Key,
+    /// Where its hex digits begin.
+    at: usize,
+    /// Where the body begins, which is what is signed.
+    body_at: usize,
+}
+
+/// The secret of the source that events are sent to.
+pub const SECRET: &str = "bench-github-secret";
+/// The digits of an id, as they stand in a request before it is stamped.
+const BLANK_ID: &str = "0000000000\r\n";
+const SIGNATURE: &str = "x-hub-signature-256: sha256=";
 
 /// The name of channel `index`.
 pub fn channel(index: usize) -> String {
@@ -246,6 +266,9 @@ pub fn channel(index: usize) -> String {
 
 impl Template {
     fn new(load: &Load) -> Result<Self> {
+        if let Some(path) = &load.door {
+            return Self::event(load, path);
+        }
         let payload = mark::payload(load.payload);
         let channels = match load.channels {
             0 => String::new(),
@@ -267,10 +290,33 @@ impl Template {
             bytes.windows(text.len()).position(|w| w == text.as_bytes()).map(|at| at + text.len())
         };
         let channel = find(r#""channels":["c"#).map(|at| (at, load.channels));
-        let key_at = load.idempotency.then(|| find("0000000000\r\n")).flatten();
-        let key_at = key_at.map(|end| end - "0000000000\r\n".len());
+        let key_at = load.idempotency.then(|| find(BLANK_ID)).flatten();
+        let key_at = key_at.map(|end| end - BLANK_ID.len());
         let mark_at = mark::position(&bytes).context("the payload has no mark")?;
-        Ok(Self { run: load.run, mark_at, channel, key_at, bytes })
+        Ok(Self { run: load.run, mark_at, channel, key_at, signature: None, bytes })
+    }
+
+    /// A request as GitHub sends it.
+    fn event(load: &Load, path: &str) -> Result<Self> {
+        let body = mark::payload(load.payload);
+        let nonce = nonce()?;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
+             user-agent: GitHub-Hookshot/044aadd\r\nx-github-event: push\r\n\
+             x-github-delivery: {nonce:016x}-{BLANK_ID}\
+             {SIGNATURE}{:064}\r\ncontent-length: {}\r\n\r\n",
+            load.addr,
+            0,
+            body.len()
+        );
+        let find = |text: &str| head.find(text).map(|at| at + text.len());
+        let at = find(SIGNATURE).context("no signature")?;
+        let key_at = find(BLANK_ID).map(|end| end - BLANK_ID.len());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+        let signature = Some(Signature { key, at, body_at: head.len() });
+        let bytes = [head.as_bytes(), body.as_bytes()].concat();
+        let mark_at = mark::position(&bytes).context("the payload has no mark")?;
+        Ok(Self { run: load.run, mark_at, channel: None, key_at, signature, bytes })
     }
 
     fn stamp(&mut self, seq: u32, sent: u64) {
@@ -285,13 +331,32 @@ impl Template {
         {
             mark::digits(place, u64::from(seq));
         }
+        if let Some(signature) = &self.signature {
+            signature.write(&mut self.bytes);
+        }
     }
+}
+
+impl Signature {
+    /// Signs the body of a request, in place.
+    fn write(&self, request: &mut [u8]) {
+        let tag = hmac::sign(&self.key, request.get(self.body_at..).unwrap_or_default());
+        let places = request.get_mut(self.at..).unwrap_or_default().chunks_exact_mut(2);
+        let digit =
+            |value: u8| b"0123456789abcdef".get(usize::from(value)).copied().unwrap_or(b'0');
+        for (place, byte) in places.zip(tag.as_ref()) {
+            place.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+}
+
+fn nonce() -> Result<u64> {
+    getrandom::u64().ok().context("no random bytes")
 }
 
 /// A key no earlier run has used: a server may remember keys for hours.
 fn idempotency_key() -> Result<String> {
-    let nonce = getrandom::u64().ok().context("no random bytes")?;
-    Ok(format!("idempotency-key: auto_{nonce:016x}-0000000000\r\n"))
+    Ok(format!("idempotency-key: auto_{:016x}-{BLANK_ID}", nonce()?))
 }
 
 #[cfg(test)]
@@ -303,6 +368,7 @@ mod tests {
             addr: ([127, 0, 0, 1], 8071).into(),
             token: "t".into(),
             app: "app_1".into(),
+            door: None,
             run: 5,
             payload: 300,
             connections: 1,
@@ -333,6 +399,28 @@ mod tests {
         assert_eq!(body["eventType"], "bench.sent");
         assert_eq!(body.get("channels"), None);
         assert_eq!(body["payload"].to_string().len(), 300);
+    }
+
+    #[test]
+    fn an_event_is_signed_as_github_signs() {
+        let load = Load { door: Some("/in/s/t".into()), ..load() };
+        let (head, body) = stamped(&load, 1234);
+        assert!(head.starts_with("POST /in/s/t HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains("-0000001234\r\n"), "{head}");
+        assert_eq!(body.to_string().len(), 300);
+        let mut template = Template::new(&load).expect("a template");
+        template.stamp(1234, 77);
+        let body_at = template.signature.as_ref().expect("a signature").body_at;
+        let (head, body) = template.bytes.split_at(body_at);
+        let headers = String::from_utf8(head.to_vec()).expect("ASCII");
+        let signature = headers.split(SIGNATURE).nth(1).and_then(|rest| rest.get(..64));
+        let tag: Vec<u8> = (0..32)
+            .map(|n| {
+                u8::from_str_radix(&signature.expect("hex")[2 * n..2 * n + 2], 16).expect("hex")
+            })
+            .collect();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+        hmac::verify(&key, body, &tag).expect("the signature of this body");
     }
 
     #[test]

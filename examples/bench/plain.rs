@@ -1,19 +1,21 @@
-//! The ordinary scenario: the relay and the server in turn, and how they compare.
+//! The ordinary scenario: two servers in turn, the relay and the one to be measured, and how they
+//! compare. With `--door` it is two ways into the same one.
 use anyhow::Result;
 use serde::Serialize;
 
 use crate::book::Manner;
-use crate::run::{Bench, Pace, Run};
+use crate::run::{Bench, Pace, Run, Way};
 use crate::server::{Kind, Server};
 use crate::stats::{median_by, ratio};
 
 #[derive(Debug, Serialize)]
 pub struct Plain {
     pub runs: Vec<Run>,
-    pub to_relay: Option<Ratios>,
+    /// The second to the first.
+    pub ratios: Option<Ratios>,
 }
 
-/// The server's figure over the relay's.
+/// The second server's figure over the first one's.
 #[derive(Debug, Serialize)]
 pub struct Ratios {
     pub accepted_per_s: Option<f64>,
@@ -24,32 +26,35 @@ pub struct Ratios {
 }
 
 pub fn run(bench: &mut Bench) -> Result<Plain> {
-    let kinds = kinds(bench);
-    let mut rounds: Vec<Vec<Run>> = kinds.iter().map(|_| Vec::new()).collect();
+    let subjects = subjects(bench);
+    let mut rounds: Vec<Vec<Run>> = subjects.iter().map(|_| Vec::new()).collect();
     for _ in 0..bench.args.rounds {
-        for (kind, runs) in kinds.iter().zip(&mut rounds) {
-            runs.push(once(bench, *kind)?);
+        for ((kind, way), runs) in subjects.iter().zip(&mut rounds) {
+            runs.push(once(bench, *kind, *way)?);
         }
     }
     let middle = |runs| median_by(runs, |run: &Run| run.delivered_per_s);
     let runs: Vec<Run> = rounds.into_iter().filter_map(middle).collect();
-    let to_relay = match runs.as_slice() {
-        [relay, server] => Some(ratios(relay, server)),
+    let ratios = match runs.as_slice() {
+        [first, second] => Some(compare(first, second)),
         _ => None,
     };
-    Ok(Plain { runs, to_relay })
+    Ok(Plain { runs, ratios })
 }
 
 /// The relay first, so that its ports and pages are not what the server is compared by.
-fn kinds(bench: &Bench) -> Vec<Kind> {
+fn subjects(bench: &Bench) -> Vec<(Kind, Way)> {
+    if bench.args.door {
+        return vec![(Kind::Posthaste, Way::Messages), (Kind::Posthaste, Way::Door)];
+    }
     let relay = (!bench.args.no_relay).then_some(Kind::Relay);
     let server = (!bench.args.relay_only).then_some(bench.args.server());
-    relay.into_iter().chain(server).collect()
+    relay.into_iter().chain(server).map(|kind| (kind, Way::Messages)).collect()
 }
 
-fn once(bench: &mut Bench, kind: Kind) -> Result<Run> {
+fn once(bench: &mut Bench, kind: Kind, way: Way) -> Result<Run> {
     let server = Server::start(kind, &bench.args)?;
-    let stage = bench.stage(&server, vec![Manner::Good; bench.args.endpoints()])?;
+    let stage = bench.stage(&server, vec![Manner::Good; bench.args.endpoints()], way)?;
     let pace = Pace {
         rate: bench.args.rate,
         messages: bench.args.messages.unwrap_or(u32::MAX),
@@ -60,13 +65,13 @@ fn once(bench: &mut Bench, kind: Kind) -> Result<Run> {
     Ok(run)
 }
 
-fn ratios(relay: &Run, server: &Run) -> Ratios {
-    let cpu = server.cpu_us_per_message.zip(relay.cpu_us_per_message);
-    let latency = (&server.send_to_receive_us, &relay.send_to_receive_us);
+fn compare(first: &Run, second: &Run) -> Ratios {
+    let cpu = second.cpu_us_per_message.zip(first.cpu_us_per_message);
+    let latency = (&second.send_to_receive_us, &first.send_to_receive_us);
     Ratios {
-        accepted_per_s: ratio(server.accepted_per_s, relay.accepted_per_s),
-        delivered_per_s: ratio(server.delivered_per_s, relay.delivered_per_s),
-        cpu_us_per_message: cpu.and_then(|(server, relay)| ratio(server, relay)),
+        accepted_per_s: ratio(second.accepted_per_s, first.accepted_per_s),
+        delivered_per_s: ratio(second.delivered_per_s, first.delivered_per_s),
+        cpu_us_per_message: cpu.and_then(|(second, first)| ratio(second, first)),
         send_to_receive_p50: ratio(latency.0.p50, latency.1.p50),
         send_to_receive_p99: ratio(latency.0.p99, latency.1.p99),
     }

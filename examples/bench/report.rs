@@ -12,8 +12,9 @@ const COLUMN_WIDTH: usize = 20;
 
 pub fn plain(report: &Plain) -> String {
     let mut text = runs(&report.runs.iter().map(|run| (run.server, run)).collect::<Vec<_>>());
-    if let Some(ratios) = &report.to_relay {
-        text.push_str("\nserver to relay\n");
+    if let (Some(ratios), [first, second]) = (&report.ratios, report.runs.as_slice()) {
+        // Writing to a string cannot fail.
+        writeln!(text, "\n{} to {}", second.server, first.server).ok();
         text.push_str(&ratio_lines(ratios));
     }
     text

@@ -40,9 +40,20 @@ pub struct Bench {
 /// An application with its endpoints.
 pub struct Stage {
     pub app: String,
+    /// The path of its door, when events are sent there.
+    door: Option<String>,
     fan: Fan,
     manners: Arc<Vec<Manner>>,
     keys: Arc<Vec<Vec<u8>>>,
+}
+
+/// How messages come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By `POST …/msg`.
+    Messages,
+    /// As signed events at the door of a source.
+    Door,
 }
 
 /// How hard and how long.
@@ -117,9 +128,15 @@ impl Bench {
     }
 
     /// Makes an application with an endpoint for each manner but [`Manner::Absent`].
-    pub fn stage(&self, server: &Server, manners: Vec<Manner>) -> Result<Stage> {
+    pub fn stage(&self, server: &Server, manners: Vec<Manner>, way: Way) -> Result<Stage> {
         let fan = if self.args.spread { Fan::Spread } else { Fan::All };
-        let app = server.api.create_app()?;
+        let (app, door) = match way {
+            Way::Messages => (server.api.create_app()?, None),
+            Way::Door => {
+                let (app, door) = server.api.create_source(load::SECRET)?;
+                (app, Some(door))
+            }
+        };
         let mut keys = Vec::new();
         for (index, manner) in manners.iter().enumerate() {
             if *manner == Manner::Absent {
@@ -136,7 +153,7 @@ impl Bench {
         if !self.args.verify {
             keys.clear();
         }
-        Ok(Stage { app, fan, manners: Arc::new(manners), keys: Arc::new(keys) })
+        Ok(Stage { app, door, fan, manners: Arc::new(manners), keys: Arc::new(keys) })
     }
 
     /// Idle figures, warm-up, load, drain, count.
@@ -155,7 +172,8 @@ impl Bench {
         let costs = Spent::now(server).since(&before);
         let took = began.elapsed();
         let peak = sampler.finish();
-        Ok(self.count(server, pace, &sent, &Costs { idle, spent: costs, took, peak }))
+        let costs = Costs { idle, spent: costs, took, peak };
+        Ok(Run { server: stage.name(server), ..self.count(server, pace, &sent, &costs) })
     }
 
     /// Loads without waiting for deliveries: for endpoints that refuse.
@@ -187,6 +205,7 @@ impl Bench {
             addr: server.api.addr,
             token: server.api.token.clone(),
             app: stage.app.clone(),
+            door: stage.door.clone(),
             run,
             payload: self.args.payload,
             connections: usize::from(self.args.connections),
@@ -314,7 +333,11 @@ impl Run {
 impl Stage {
     fn empty() -> Self {
         let (manners, keys) = (Arc::default(), Arc::default());
-        Self { app: String::new(), fan: Fan::All, manners, keys }
+        Self { app: String::new(), door: None, fan: Fan::All, manners, keys }
+    }
+
+    fn name(&self, server: &Server) -> &'static str {
+        if self.door.is_some() { "door" } else { server.name() }
     }
 
     fn expect(&self, run: u32, began: u64) -> Expect {

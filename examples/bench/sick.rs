@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::args::Sick;
 use crate::book::Manner;
-use crate::run::{Bench, Pace, Run};
+use crate::run::{Bench, Pace, Run, Way};
 use crate::server::{Kind, Server};
 use crate::stats::{float, median_by, ratio};
 
@@ -85,7 +85,7 @@ fn highest(bench: &mut Bench, manners: &[Manner], sick: Sick) -> Result<f64> {
 fn once(bench: &mut Bench, manners: Vec<Manner>, pace: Pace) -> Result<Run> {
     let kind = if bench.args.relay_only { Kind::Relay } else { bench.args.server() };
     let server = Server::start(kind, &bench.args)?;
-    let stage = bench.stage(&server, manners)?;
+    let stage = bench.stage(&server, manners, Way::Messages)?;
     let run = bench.measure(&server, &stage, pace)?;
     server.leave(&stage.app)?;
     Ok(run)

@@ -1,8 +1,9 @@
 //! The door: from a request at a source's URL to an answer.
 //!
 //! The order is fixed: known source, rate, size (all before the body is read); handshakes that
-//! need no signature; the signature and its time, on the exact bytes; repetitions; handshakes that
-//! need a signature; the commit. A 2xx for an event goes out only after the commit.
+//! need no signature; the signature and its time, on the exact bytes; handshakes that need a
+//! signature, unless they are repetitions; the commit, which knows repetitions. A 2xx for an event
+//! goes out only after the commit.
 
 use std::sync::Arc;
 
@@ -155,13 +156,17 @@ impl Inbound {
             Ok(event) => event,
             Err(rejection) => return self.refuse(&compiled, request, &lent, rejection),
         };
-        if let Some(answer) = self.repeated(source, &event, request) {
-            return answer;
+        let handshake = after_verify(&compiled, &event, &lent);
+        if event.confirm_url.is_some() || !matches!(handshake, Ok(None)) {
+            // Nothing is done twice. What only becomes a message is told apart in its commit.
+            if let Some(answer) = self.repeated(source, &event, request) {
+                return answer;
+            }
         }
         if let Some(answer) = self.confirmed(source, event.confirm_url.as_deref()).await {
             return answer;
         }
-        match after_verify(&compiled, &event, &lent) {
+        match handshake {
             Ok(None) => self.accept(source, &event, request).await,
             Ok(Some(handshake)) => Answer::handshake(&handshake),
             Err(rejection) => self.refuse(&compiled, request, &lent, rejection),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::accept::CHUNK_BYTES;
 use super::error::{Error, Result};
 use super::expiry::STEP_ROWS;
+use super::messages::Rows;
 use super::trees::Tree;
 use super::writer::Writer;
 use super::{Shared, Store, codec, keys, records};
@@ -23,9 +24,10 @@ use crate::model::source::{
     Source, SourceSecret,
 };
 
-/// Rows of what was seen within so many milliseconds share a bucket: a day. Buckets
-/// let them expire from the front without an index row for each.
-const BUCKET_MS: u64 = 24 * 3600 * 1000;
+/// Rows of what was seen within so many milliseconds share a bucket: four days. Buckets let them
+/// expire from the front without an index row for each; this size keeps the usual window of three
+/// days within two of them, each of which costs an event a look.
+const BUCKET_MS: u64 = 4 * 24 * 3600 * 1000;
 
 /// What a repetition of a request is recognised by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,7 +250,7 @@ impl Writer<'_> {
         headers: Vec<(String, String)>,
     ) -> Result<Inbound> {
         if let Some(dedupe) = dedupe
-            && let Some(seen) = self.seen_lately(source.id, dedupe)?
+            && let Some(seen) = seen(self, source.id, dedupe, self.now())?
         {
             if seen.body == dedupe.body {
                 return Ok(Inbound::Repeated(seen));
@@ -264,18 +266,6 @@ impl Writer<'_> {
             self.put(Tree::Seen, &key, codec::encode(&record));
         }
         Ok(Inbound::Accepted(message))
-    }
-
-    /// Looks into the newest two buckets: [`Store::seen`] has looked into all of them a moment
-    /// ago, and nothing older is written any more.
-    fn seen_lately(&self, source: SourceId, dedupe: &Dedupe) -> Result<Option<Seen>> {
-        let newest = self.now().0 / BUCKET_MS;
-        for bucket in [newest, newest.saturating_sub(1)] {
-            if let Some(row) = self.get(Tree::Seen, &seen_key(source, bucket, &dedupe.key))? {
-                return fresh(&row, self.now(), dedupe.window);
-            }
-        }
-        Ok(None)
     }
 
     /// Keeps a refused request, and drops the oldest ones of its source past [`CAPTURES`].
@@ -318,16 +308,7 @@ impl Writer<'_> {
 impl Store {
     /// What came under this key within its window, if anything did.
     pub fn seen(&self, source: SourceId, dedupe: &Dedupe) -> Result<Option<Seen>> {
-        let now = self.now();
-        let tree = self.shared.trees.tree(Tree::Seen);
-        let newest = now.0 / BUCKET_MS;
-        let oldest = now.0.saturating_sub(millis(dedupe.window)) / BUCKET_MS;
-        for bucket in (oldest..=newest).rev() {
-            if let Some(row) = tree.get(seen_key(source, bucket, &dedupe.key))? {
-                return fresh(&row, now, dedupe.window);
-            }
-        }
-        Ok(None)
+        seen(self, source, dedupe, self.now())
     }
 
     /// Refused requests of a source, newest first, without their bytes.
@@ -430,6 +411,23 @@ fn read_refused(row: &[u8]) -> Result<(Refused, usize)> {
         request: Vec::new(),
     };
     Ok((refused, record.kept_bytes as usize))
+}
+
+/// What came under this key within its window before `now`: the newest.
+fn seen(
+    rows: &impl Rows,
+    source: SourceId,
+    dedupe: &Dedupe,
+    now: Timestamp,
+) -> Result<Option<Seen>> {
+    let newest = now.0 / BUCKET_MS;
+    let oldest = now.minus(dedupe.window.min(MAX_DEDUPE)).0 / BUCKET_MS;
+    for bucket in (oldest..=newest).rev() {
+        if let Some(row) = rows.row(Tree::Seen, &seen_key(source, bucket, &dedupe.key))? {
+            return fresh(&row, now, dedupe.window);
+        }
+    }
+    Ok(None)
 }
 
 /// The row, if it is still inside the window.
