@@ -19,7 +19,8 @@ Examples:
   bench --door --connections 64          signed events at a door, beside POST msg
   bench --sick dead=1,slow=50 --endpoints 1000
                                          do sick receivers hurt the healthy ones?
-  bench --backlog 1000000                memory and restart with a million pending deliveries";
+  bench --backlog 1000000                memory and restart with a million pending deliveries
+  bench --churn 1000000                  disk and memory while messages come and expire";
 
 /// Load generator, receiver and report in one program, for any server that speaks the svix API.
 #[derive(Debug, Clone, Parser)]
@@ -65,7 +66,7 @@ pub struct Args {
     /// Stop after so many messages [default: as many as fit into --seconds].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=MAX_MESSAGES))]
     pub messages: Option<u32>,
-    /// Stop sending after so long [default: 10, or 300 with --messages or --backlog].
+    /// Stop sending after so long [default: 10, or 300 with --messages, --backlog or --churn].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub seconds: Option<u64>,
     /// Connections of the load generator.
@@ -97,6 +98,12 @@ pub struct Args {
     /// Post so many messages to endpoints that refuse, then measure memory and restart.
     #[arg(long, conflicts_with = "sick", value_parser = clap::value_parser!(u32).range(1..=MAX_MESSAGES))]
     pub backlog: Option<u32>,
+    /// Post so many messages, and a large one after every 500, through a retention of seconds.
+    #[arg(long, conflicts_with_all = ["url", "sick", "backlog", "door", "relay_only", "spread"], value_parser = clap::value_parser!(u32).range(1..=MAX_MESSAGES))]
+    pub churn: Option<u32>,
+    /// With --churn: how long messages are kept, in seconds.
+    #[arg(long, default_value_t = 4, requires = "churn", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub retention: u64,
 
     /// Check every signature that arrives; costs CPU on the same machine.
     #[arg(long)]
@@ -161,12 +168,16 @@ impl Args {
 
     /// How long POSTs are sent.
     pub fn send_limit(&self) -> Duration {
-        let counted = self.messages.is_some() || self.backlog.is_some();
+        let counted = self.messages.is_some() || self.backlog.is_some() || self.churn.is_some();
         Duration::from_secs(self.seconds.unwrap_or(if counted { 300 } else { 10 }))
     }
 
     pub fn drain_limit(&self) -> Duration {
         Duration::from_secs(self.drain)
+    }
+
+    pub fn retention(&self) -> Duration {
+        Duration::from_secs(self.retention)
     }
 
     /// The server to be measured beside the relay.
@@ -266,6 +277,8 @@ mod tests {
             "--url http://127.0.0.1:1",
             "--backlog 5 --relay-only",
             "--door --lean",
+            "--churn 5 --backlog 5",
+            "--retention 5",
             "--backlog 5 --url http://127.0.0.1:1 --token t",
         ] {
             assert!(parse(line).is_err(), "{line}");

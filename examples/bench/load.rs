@@ -49,6 +49,16 @@ pub struct Load {
     pub idempotency: bool,
     /// Ask for an answer without the payload.
     pub lean: bool,
+    /// Large messages among them.
+    pub large: Option<Large>,
+}
+
+/// A large message after so many others.
+#[derive(Debug, Clone, Copy)]
+pub struct Large {
+    pub every: u32,
+    /// Bytes of its payload.
+    pub bytes: usize,
 }
 
 /// What became of it.
@@ -83,11 +93,11 @@ pub fn run(clock: Clock, load: &Load) -> Result<Sent> {
         addr: load.addr,
         sent: Mutex::new(Sent::new(began)),
     });
-    let template = Template::new(load)?;
+    let templates = Templates::new(load)?;
     runtime.block_on(async {
         let mut all = JoinSet::new();
         for _ in 0..load.connections {
-            all.spawn(connection(Arc::clone(&shared), template.clone()));
+            all.spawn(connection(Arc::clone(&shared), templates.clone()));
         }
         let done = async { while all.join_next().await.is_some() {} };
         // What has no answer by then stays unanswered; the counts so far are kept.
@@ -170,7 +180,7 @@ impl Shared {
     }
 }
 
-async fn connection(shared: Arc<Shared>, mut template: Template) {
+async fn connection(shared: Arc<Shared>, mut templates: Templates) {
     let mut link = None;
     let mut answer = Vec::with_capacity(8 * 1024);
     while let Some(seq) = shared.take().await {
@@ -179,6 +189,7 @@ async fn connection(shared: Arc<Shared>, mut template: Template) {
             tokio::time::sleep(BACK_OFF).await;
             continue;
         };
+        let template = templates.pick(seq);
         let sent = shared.clock.now();
         template.stamp(seq, sent);
         let status = if let Ok(reply) = exchange(&mut stream, &template.bytes, &mut answer).await {
@@ -226,6 +237,30 @@ async fn exchange(stream: &mut TcpStream, request: &[u8], answer: &mut Vec<u8>) 
             && wire::whole(head, answer)?.is_some()
         {
             return Ok(Reply { status: wire::status(answer), close: head.close });
+        }
+    }
+}
+
+/// What a connection sends.
+#[derive(Debug, Clone)]
+struct Templates {
+    usual: Template,
+    large: Option<(u32, Template)>,
+}
+
+impl Templates {
+    fn new(load: &Load) -> Result<Self> {
+        let large = |large: Large| {
+            let template = Template::new(&Load { payload: large.bytes, ..load.clone() })?;
+            Ok::<_, anyhow::Error>((large.every, template))
+        };
+        Ok(Self { usual: Template::new(load)?, large: load.large.map(large).transpose()? })
+    }
+
+    fn pick(&mut self, seq: u32) -> &mut Template {
+        match &mut self.large {
+            Some((every, large)) if seq % (*every + 1) == *every => large,
+            _ => &mut self.usual,
         }
     }
 }
@@ -378,6 +413,7 @@ mod tests {
             channels: 0,
             idempotency: false,
             lean: false,
+            large: None,
         }
     }
 
@@ -421,6 +457,15 @@ mod tests {
             .collect();
         let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
         hmac::verify(&key, body, &tag).expect("the signature of this body");
+    }
+
+    #[test]
+    fn a_large_one_comes_after_so_many_others() {
+        let load = Load { large: Some(Large { every: 3, bytes: 5000 }), ..load() };
+        let mut templates = Templates::new(&load).expect("templates");
+        let large: Vec<u32> =
+            (0..9).filter(|seq| templates.pick(*seq).bytes.len() > 5000).collect();
+        assert_eq!(large, [3, 7]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod api;
 mod args;
 mod backlog;
 mod book;
+mod churn;
 mod guard;
 mod load;
 mod mark;
@@ -88,6 +89,11 @@ fn start(args: Args) -> Result<Vec<String>> {
         let report = sick::run(&mut bench, sick)?;
         print(json, &report, report::sick)?;
         return Ok(faults(&[&report.healthy, &report.sick]));
+    }
+    if let Some(small) = bench.args.churn {
+        let report = churn::run(&mut bench, small)?;
+        print(json, &report, report::churn)?;
+        return Ok(report.faults());
     }
     let report = plain::run(&mut bench)?;
     print(json, &report, report::plain)?;

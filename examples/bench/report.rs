@@ -2,6 +2,7 @@
 use std::fmt::Write as _;
 
 use crate::backlog;
+use crate::churn;
 use crate::plain::{Plain, Ratios};
 use crate::run::Run;
 use crate::sick;
@@ -53,6 +54,28 @@ pub fn backlog(report: &backlog::Report) -> String {
         add(&format!("{name}: accepting in, s"), fine(restart.accepting_s));
         add(&format!("{name}: RSS after, MiB"), fine(rss));
     }
+    text
+}
+
+pub fn churn(report: &churn::Report) -> String {
+    let mut text = String::new();
+    let mut add = |label: &str, value: String| line(&mut text, label, &[value]);
+    add("accepted", report.accepted.to_string());
+    add("accepted/s", whole(report.accepted_per_s));
+    add("missing", report.missing.to_string());
+    add("kept for, s", fine(report.retention_s));
+    add("kept share of the run", fine(report.kept_share));
+    add("payloads in all, MiB", fine(report.payload_mib));
+    add("payloads alive, MiB", fine(report.alive_mib));
+    add("disk peak, MiB", fine(report.disk_peak_mib));
+    add("disk to alive", fine(report.disk_to_alive));
+    add("disk at the end, MiB", fine(report.disk_end_mib));
+    for (name, rss) in ["first", "second", "third", "last"].iter().zip(report.rss_mib) {
+        add(&format!("RSS, {name} quarter, MiB"), fine(rss));
+    }
+    add("RSS at the end, MiB", fine(report.rss_end_mib));
+    add("blobs", report.blobs.to_string());
+    add("store check", report.check.clone());
     text
 }
 

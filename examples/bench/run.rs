@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::args::Args;
 use crate::book::{Book, Expect, Fan, Manner};
-use crate::load::{self, Load, Sent};
+use crate::churn::{LARGE_BYTES, LARGE_EVERY};
+use crate::load::{self, Large, Load, Sent};
 use crate::process::{self, Sampler};
 use crate::receiver::Receiver;
 use crate::server::Server;
@@ -173,15 +174,21 @@ impl Bench {
         let took = began.elapsed();
         let peak = sampler.finish();
         let costs = Costs { idle, spent: costs, took, peak };
-        Ok(Run { server: stage.name(server), ..self.count(server, pace, &sent, &costs) })
+        Ok(self.count(server, stage, pace, &sent, &costs))
     }
 
     /// Loads without waiting for deliveries: for endpoints that refuse.
     pub fn pile_up(&mut self, server: &Server, stage: &Stage, pace: Pace) -> Result<Sent> {
+        let load = self.open(server, stage, pace);
+        load::run(self.clock, &load)
+    }
+
+    /// Opens the receiver's book for a run, and says what is to be sent.
+    pub fn open(&mut self, server: &Server, stage: &Stage, pace: Pace) -> Load {
         let expect = self.expect(stage);
         let load = self.load(server, stage, pace, expect.run);
         self.receiver.open(expect);
-        load::run(self.clock, &load)
+        load
     }
 
     fn warm_up(&mut self, server: &Server, stage: &Stage, pace: Pace) -> Result<()> {
@@ -215,11 +222,12 @@ impl Bench {
             channels: if stage.fan == Fan::Spread { stage.manners.len() } else { 0 },
             idempotency: self.args.idempotency,
             lean: self.args.lean,
+            large: self.args.churn.map(|_| Large { every: LARGE_EVERY, bytes: LARGE_BYTES }),
         }
     }
 
     /// Waits until all that is due has arrived, nothing arrives any more, or the limit.
-    fn drain(&self, sent: &Sent) {
+    pub fn drain(&self, sent: &Sent) {
         let began = Instant::now();
         let due = self.receiver.book().due(&sent.accepted);
         let mut arrived = 0;
@@ -239,7 +247,7 @@ impl Bench {
         }
     }
 
-    fn count(&self, server: &Server, pace: Pace, sent: &Sent, costs: &Costs) -> Run {
+    fn count(&self, server: &Server, stage: &Stage, pace: Pace, sent: &Sent, costs: &Costs) -> Run {
         let book = self.receiver.book();
         let tally = book.tally(&sent.accepted);
         let accepted = sent.accepted.len() as u64;
@@ -247,7 +255,7 @@ impl Bench {
         let per = |nanos: u64, count: u64| ratio(float(nanos) / 1e3, float(count));
         let disk = server.disk.iter().map(|path| process::disk_bytes(path)).sum();
         Run {
-            server: server.name(),
+            server: stage.name(server),
             endpoints: present(&book),
             connections: self.args.connections,
             payload_bytes: self.args.payload,

@@ -68,7 +68,7 @@ impl Server {
                 let bin = args.bin()?;
                 let folder = Folder::create(args.data.as_deref())?;
                 let running = Running::start(serve_command(&bin, &folder.path, args))?;
-                let token = token(&bin, &folder.path)?;
+                let token = ask(&bin, &["token"], &folder.path)?;
                 Ok(Self::of(kind, token, running, Some(folder)))
             }
         }
@@ -114,6 +114,15 @@ impl Server {
             thread::sleep(STOP_POLL);
         }
         Ok(Restart { stop_s, accepting_s: began.elapsed().as_secs_f64() })
+    }
+
+    /// Ends the posthaste, and says what `store check` finds.
+    pub fn check(mut self, args: &Args) -> Result<String> {
+        let (Some(running), Some(folder)) = (self.running.take(), self.folder.as_ref()) else {
+            bail!("only a posthaste that the bench started can be checked");
+        };
+        running.stop(Signal::TERM)?;
+        ask(&args.bin()?, &["store", "check"], &folder.path)
     }
 
     /// Ends what was started; a server that was given is left without the application.
@@ -162,21 +171,26 @@ fn serve_command(bin: &Path, folder: &Path, args: &Args) -> Command {
     command.arg("serve").arg("--data").arg(folder);
     command.args(["--listen", "127.0.0.1:0", "--allow-network", "127.0.0.0/8"]);
     command.env("POSTHASTE_STORAGE_SYNC", args.sync.name()).stdin(Stdio::null());
+    if args.churn.is_some() {
+        command.env("POSTHASTE_STORAGE_RETENTION", format!("{}s", args.retention));
+    }
     command
 }
 
-fn token(bin: &Path, folder: &Path) -> Result<String> {
+/// What the posthaste says to a command about the data in `folder`.
+fn ask(bin: &Path, command: &[&str], folder: &Path) -> Result<String> {
     let said = Command::new(bin)
-        .arg("token")
+        .args(command)
         .arg("--data")
         .arg(folder)
         .stdin(Stdio::null())
         .output()
-        .context("run posthaste token")?;
+        .with_context(|| format!("run posthaste {}", command.join(" ")))?;
     if !said.status.success() {
-        bail!("posthaste token failed: {}", String::from_utf8_lossy(&said.stderr).trim());
+        let error = String::from_utf8_lossy(&said.stderr);
+        bail!("posthaste {} failed: {}", command.join(" "), error.trim());
     }
-    Ok(String::from_utf8(said.stdout).context("a token that is not text")?.trim().to_owned())
+    Ok(String::from_utf8(said.stdout).context("an answer that is not text")?.trim().to_owned())
 }
 
 /// A child process and where it listens.

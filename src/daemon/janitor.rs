@@ -61,6 +61,7 @@ fn sweep(store: &Store) -> Result<bool, Error> {
     }
     more |= store.expire_payloads()?;
     more |= store.expire_answers()?;
+    more |= store.tidy()?;
     Ok(more)
 }
 

@@ -213,20 +213,26 @@ impl Inbound {
 
     /// The answer to a repetition, if the event is one.
     fn repeated(&self, source: &Source, event: &Event<'_>, request: &Arrived) -> Option<Answer> {
-        let dedupe = event.dedupe.as_ref()?;
-        let seen = match self.store.seen(source.id, dedupe) {
-            Ok(seen) => seen?,
-            Err(error) => return Some(Answer::store_error(&error)),
-        };
-        if seen.body == dedupe.body {
-            let answer = Answer::accepted(event.ok(), seen.message);
-            return Some(answer.with("posthaste-repeated", "true"));
+        let known = self.store.known(source.id, event.dedupe.as_ref()?).transpose()?;
+        Some(self.told(source, event, request, known))
+    }
+
+    /// The answer to what became of an event.
+    fn told(
+        &self,
+        source: &Source,
+        event: &Event<'_>,
+        request: &Arrived,
+        kept: Result<Kept, Error>,
+    ) -> Answer {
+        match kept {
+            Ok(Kept::Accepted(message)) => Answer::accepted(event.ok(), message.id),
+            Ok(Kept::Repeated(seen)) => {
+                Answer::accepted(event.ok(), seen.message).with("posthaste-repeated", "true")
+            }
+            Ok(Kept::Altered(_)) => self.altered(source, event.profile, request),
+            Err(error) => Answer::store_error(&error),
         }
-        tracing::warn!(source = %source.id, first = %seen.message, "an id came again with another body");
-        if dedupe.accept_other_body {
-            return None;
-        }
-        Some(self.altered(source, event.profile, request))
     }
 
     fn altered(&self, source: &Source, profile: Option<&Profile>, request: &Arrived) -> Answer {
@@ -260,14 +266,7 @@ impl Inbound {
         let result = self
             .write(move |writer| writer.accept_inbound(&source_now, dedupe.as_ref(), new, kept))
             .await;
-        match result {
-            Ok(Kept::Accepted(message)) => Answer::accepted(event.ok(), message.id),
-            Ok(Kept::Repeated(seen)) => {
-                Answer::accepted(event.ok(), seen.message).with("posthaste-repeated", "true")
-            }
-            Ok(Kept::Altered(_)) => self.altered(source, event.profile, request),
-            Err(error) => Answer::store_error(&error),
-        }
+        self.told(source, event, request, result)
     }
 
     /// Refuses, and keeps what was refused.

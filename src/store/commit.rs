@@ -186,7 +186,9 @@ impl<'a> OpenGroup<'a> {
             return Ok(Written { answers, events, row_bytes: 0 });
         }
         let row_bytes = rows.bytes();
+        let (count, removals) = rows.counts();
         rows.apply(&shared.trees)?;
+        shared.tidy.wrote(count, removals);
         #[cfg(test)]
         super::planted::before_flush();
         #[cfg(test)]

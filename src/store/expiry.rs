@@ -9,7 +9,7 @@ use super::events::Recorded;
 use super::idempotency::{BUCKET_MS, KEPT_MS};
 use super::trees::Tree;
 use super::writer::Writer;
-use super::{Store, keys};
+use super::{Shared, Store, keys};
 use crate::model::clock::Timestamp;
 use crate::model::delivery::QueueKey;
 use crate::model::id::{AppId, EndpointId, ID_BYTES, MessageId};
@@ -206,17 +206,23 @@ impl Writer<'_> {
         }
         let key = keys::message(app, id);
         let row = self.get(Tree::Messages, &key)?;
-        self.shared().space.freed(row.map_or(0, |row| row.len()));
+        self.freed(row.map_or(0, |row| row.len()));
         self.remove(Tree::Messages, &key);
         Ok(())
     }
 
-    fn remove_prefix(&mut self, tree: Tree, prefix: &[u8]) -> Result<()> {
+    pub(super) fn remove_prefix(&mut self, tree: Tree, prefix: &[u8]) -> Result<()> {
         for (key, value) in self.scan(tree, prefix, usize::MAX)? {
             self.remove(tree, &key);
-            self.shared().space.freed(value.len());
+            self.freed(value.len());
         }
         Ok(())
+    }
+
+    fn freed(&self, bytes: usize) {
+        let Shared { space, tidy, .. } = self.shared();
+        space.freed(bytes);
+        tidy.freed(bytes, space.is_growing());
     }
 
     /// Removes a queue row that leads to no message: a resend that outlived what it was to send.

@@ -232,9 +232,7 @@ impl Writer<'_> {
         if message.payload_gone {
             return Ok(());
         }
-        for (key, _) in self.scan(Tree::Payloads, &id.0, usize::MAX)? {
-            self.remove(Tree::Payloads, &key);
-        }
+        self.remove_prefix(Tree::Payloads, &id.0)?;
         let message = Message { payload_gone: true, ..message };
         let record = message_record(&message, 0);
         self.put(Tree::Messages, &keys::message(app, id), codec::encode(&record));

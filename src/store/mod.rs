@@ -47,6 +47,7 @@ pub mod tasks;
 pub mod tenants;
 #[cfg(test)]
 mod tests;
+mod tidy;
 mod trees;
 mod writer;
 
@@ -159,6 +160,7 @@ pub(crate) struct Shared {
     last_in_queue: Mutex<HashMap<EndpointId, (Timestamp, MessageId)>>,
     retention: Duration,
     space: space::Space,
+    tidy: tidy::Tidy,
     sealer: seal::Sealer,
     bell: tasks::Bell,
     counters: counters::Counters,
@@ -189,6 +191,7 @@ impl Store {
         let sealer = seal::Sealer::new(&options.keys);
         seal::settle(&trees, &sealer)?;
         let shared = Arc::new(Shared {
+            tidy: tidy::Tidy::default(),
             space: space::Space::new(&options.path, options.min_free, options.max_size),
             trees,
             sealer,

@@ -250,14 +250,9 @@ impl Writer<'_> {
         headers: Vec<(String, String)>,
     ) -> Result<Inbound> {
         if let Some(dedupe) = dedupe
-            && let Some(seen) = seen(self, source.id, dedupe, self.now())?
+            && let Some(known) = known(self, source.id, dedupe, self.now())?
         {
-            if seen.body == dedupe.body {
-                return Ok(Inbound::Repeated(seen));
-            }
-            if !dedupe.accept_other_body {
-                return Ok(Inbound::Altered(seen));
-            }
+            return Ok(known);
         }
         let message = self.accept_with_headers(source.app, new, headers)?;
         if let Some(dedupe) = dedupe {
@@ -306,9 +301,10 @@ impl Writer<'_> {
 }
 
 impl Store {
-    /// What came under this key within its window, if anything did.
-    pub fn seen(&self, source: SourceId, dedupe: &Dedupe) -> Result<Option<Seen>> {
-        seen(self, source, dedupe, self.now())
+    /// What [`Writer::accept_inbound`] would tell of a request that is not a new event: repeated
+    /// or altered.
+    pub fn known(&self, source: SourceId, dedupe: &Dedupe) -> Result<Option<Inbound>> {
+        known(self, source, dedupe, self.now())
     }
 
     /// Refused requests of a source, newest first, without their bytes.
@@ -413,6 +409,21 @@ fn read_refused(row: &[u8]) -> Result<(Refused, usize)> {
     Ok((refused, record.kept_bytes as usize))
 }
 
+/// What a request is that is not a new event; `None` for a new one.
+fn known(
+    rows: &impl Rows,
+    source: SourceId,
+    dedupe: &Dedupe,
+    now: Timestamp,
+) -> Result<Option<Inbound>> {
+    let Some(seen) = seen(rows, source, dedupe, now)? else { return Ok(None) };
+    if seen.body == dedupe.body {
+        return Ok(Some(Inbound::Repeated(seen)));
+    }
+    tracing::warn!(%source, first = %seen.message, "an id came again with another body");
+    Ok((!dedupe.accept_other_body).then_some(Inbound::Altered(seen)))
+}
+
 /// What came under this key within its window before `now`: the newest.
 fn seen(
     rows: &impl Rows,
@@ -420,21 +431,16 @@ fn seen(
     dedupe: &Dedupe,
     now: Timestamp,
 ) -> Result<Option<Seen>> {
-    let newest = now.0 / BUCKET_MS;
-    let oldest = now.minus(dedupe.window.min(MAX_DEDUPE)).0 / BUCKET_MS;
-    for bucket in (oldest..=newest).rev() {
+    let window = dedupe.window.min(MAX_DEDUPE);
+    let buckets = now.minus(window).0 / BUCKET_MS..=now.0 / BUCKET_MS;
+    for bucket in buckets.rev() {
         if let Some(row) = rows.row(Tree::Seen, &seen_key(source, bucket, &dedupe.key))? {
-            return fresh(&row, now, dedupe.window);
+            let record: SeenRecord = records::read(Tree::Seen, &row)?;
+            let seen = Seen { body: record.body, message: MessageId(record.message) };
+            return Ok((now.since(seen.message.made_at()) < window).then_some(seen));
         }
     }
     Ok(None)
-}
-
-/// The row, if it is still inside the window.
-fn fresh(row: &[u8], now: Timestamp, window: Duration) -> Result<Option<Seen>> {
-    let record: SeenRecord = records::read(Tree::Seen, row)?;
-    let seen = Seen { body: record.body, message: MessageId(record.message) };
-    Ok((now.since(seen.message.made_at()) < window.min(MAX_DEDUPE)).then_some(seen))
 }
 
 /// Bytes of a key of what was seen.

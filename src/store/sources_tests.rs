@@ -133,7 +133,7 @@ fn a_repetition_is_recognised_over_the_longest_window() {
     let again = house.accept(Dedupe { window, ..dedupe(1, 1) });
     assert!(matches!(again, Inbound::Repeated(_)), "{again:?}");
     assert_eq!(message(&again), message(&first));
-    assert_eq!(house.store.seen(house.source.id, &dedupe(1, 1)).unwrap(), None);
+    assert_eq!(house.store.known(house.source.id, &dedupe(1, 1)).unwrap(), None);
 }
 
 #[test]

@@ -10,7 +10,7 @@
 //!
 //! sled's file seldom shrinks. What expiry removes makes room inside of it, so a store that is at
 //! its limit accepts as much as has been removed since; if that lets the file grow by a quarter more,
-//! a quarter of it, until sled has tidied up.
+//! a quarter of it, and the rest once sled has tidied up, which [`super::tidy`] sees to.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,8 @@ pub struct Space {
     written: AtomicU64,
     /// Bytes that may be accepted although a limit is passed.
     credit: AtomicI64,
+    /// Bytes that become credit once sled's file has not grown much past `max_size` any more.
+    held: AtomicI64,
     /// Bytes that are to be set aside; 0 = none.
     wanted: u64,
     reserve: Mutex<Reserve>,
@@ -94,6 +96,7 @@ impl Space {
             size: AtomicU64::new(0),
             written: AtomicU64::new(0),
             credit: AtomicI64::new(0),
+            held: AtomicI64::new(0),
             wanted,
             reserve: Mutex::new(Reserve { file, wanted, backed_to: 0, length: 0, blocks: 0 }),
             is_backed: AtomicBool::new(true),
@@ -106,8 +109,15 @@ impl Space {
     pub(super) fn look(&self, trees: &Trees) {
         self.look_at_blocks();
         self.written.store(0, Ordering::Relaxed);
-        if self.max_size > 0 {
-            self.size.store(trees.size_on_disk(), Ordering::Relaxed);
+        self.settle(if self.max_size > 0 { trees.size_on_disk() } else { 0 });
+    }
+
+    /// The file has so many bytes, and all that was written is among them.
+    fn settle(&self, size: u64) {
+        self.size.store(size, Ordering::Relaxed);
+        if !self.is_growing() {
+            let held = self.held.swap(0, Ordering::Relaxed);
+            self.credit.fetch_add(held, Ordering::Relaxed);
         }
         if self.over_limit(0).is_none() {
             self.credit.store(0, Ordering::Relaxed);
@@ -153,10 +163,16 @@ impl Space {
 
     /// Expiry removed so many bytes of rows.
     pub(super) fn freed(&self, bytes: usize) {
-        let is_growing = self.max_size > 0
-            && self.size.load(Ordering::Relaxed) > self.max_size + self.max_size / 4;
-        let credit = if is_growing { bytes / 4 } else { bytes };
-        self.credit.fetch_add(i64::try_from(credit).unwrap_or(0), Ordering::Relaxed);
+        let bytes = i64::try_from(bytes).unwrap_or(0);
+        let credit = if self.is_growing() { bytes / 4 } else { bytes };
+        self.credit.fetch_add(credit, Ordering::Relaxed);
+        self.held.fetch_add(bytes - credit, Ordering::Relaxed);
+    }
+
+    /// Whether sled's file has grown past `storage.max_size` by more than a quarter.
+    pub(super) fn is_growing(&self) -> bool {
+        let most = self.max_size + self.max_size / 4;
+        self.max_size > 0 && self.size.load(Ordering::Relaxed) > most
     }
 
     /// Whether something new may be accepted.

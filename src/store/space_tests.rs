@@ -57,3 +57,28 @@ fn what_is_missing_is_set_aside_and_what_was_cut_off_is_missed() {
     file.set_len(MIB).unwrap();
     assert_eq!(reserve.top_up(0), 0);
 }
+
+#[test]
+fn what_expires_from_a_grown_file_is_held_until_it_has_shrunk() {
+    let folder = tempfile::tempdir().unwrap();
+    let space = Space::new(folder.path(), 0, 4 * MIB);
+    let look = |size: u64| space.settle(size);
+    look(4 * MIB + 1);
+    assert!(space.check_for(1000).is_err(), "over the limit");
+    space.freed(2000);
+    assert!(space.check_for(1000).is_ok());
+    assert!(space.check_for(1000).is_err(), "the credit is spent");
+    look(5 * MIB + 1);
+    space.freed(4000);
+    assert!(space.check_for(900).is_ok(), "a quarter, and what was left");
+    assert!(space.check_for(1000).is_err());
+    look(5 * MIB + 1);
+    assert!(space.check_for(1000).is_err(), "still grown");
+    look(5 * MIB);
+    assert!(space.check_for(2900).is_ok(), "all of it");
+    assert!(space.check_for(1000).is_err());
+    space.freed(4000);
+    look(4 * MIB);
+    look(4 * MIB + 1);
+    assert!(space.check_for(1000).is_err(), "below the limit nothing is saved up");
+}

@@ -76,6 +76,8 @@ trees! {
     Managed = "managed",
     /// `app_id‖digest` → a token or a session that was ended, and until when that has to be known.
     Ended = "ended",
+    /// One row that means nothing: it is changed so that sled tidies.
+    Tidy = "tidy",
 }
 
 /// The open trees, and what makes a flush last.

@@ -11,6 +11,7 @@ use super::Shared;
 use super::directory::Directory;
 use super::error::{Error, Result};
 use super::events::Events;
+use super::tidy;
 use super::trees::{Tree, Trees};
 use crate::model::clock::Timestamp;
 use crate::model::id::ID_BYTES;
@@ -20,6 +21,7 @@ use crate::model::id::ID_BYTES;
 pub(super) struct Rows {
     by_tree: Vec<(Tree, HashMap<IVec, Option<IVec>>)>,
     count: usize,
+    removals: usize,
     bytes: usize,
 }
 
@@ -30,6 +32,7 @@ impl Rows {
 
     fn set(&mut self, tree: Tree, key: IVec, value: Option<IVec>) {
         self.count += 1;
+        self.removals += usize::from(value.is_none());
         self.bytes += key.len() + value.as_ref().map_or(0, |v| v.len());
         if let Some((_, rows)) = self.by_tree.iter_mut().find(|(t, _)| *t == tree) {
             rows.insert(key, value);
@@ -42,6 +45,11 @@ impl Rows {
         self.bytes
     }
 
+    /// How many, and how many of them are removals. A row that was staged twice counts twice.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.count, self.removals)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_tree.is_empty()
     }
@@ -51,7 +59,12 @@ impl Rows {
     pub(super) fn apply(self, trees: &Trees) -> Result<()> {
         let mut handles = Vec::with_capacity(self.by_tree.len());
         let mut batches = Vec::with_capacity(self.by_tree.len());
+        let mut is_stirred = false;
         for (tree, rows) in self.by_tree {
+            if tree == Tree::Tidy {
+                is_stirred = true;
+                continue;
+            }
             handles.push(trees.tree(tree).clone());
             let mut batch = sled::Batch::default();
             for (key, value) in rows {
@@ -62,13 +75,19 @@ impl Rows {
             }
             batches.push(batch);
         }
-        let written: sled::transaction::TransactionResult<(), ()> =
-            handles.as_slice().transaction(|views| {
-                for (view, batch) in views.iter().zip(&batches) {
-                    view.apply_batch(batch)?;
-                }
-                Ok(())
-            });
+        if !handles.is_empty() {
+            Self::commit(&handles, &batches)?;
+        }
+        if is_stirred { tidy::stir(trees.tree(Tree::Tidy)) } else { Ok(()) }
+    }
+
+    fn commit(handles: &[sled::Tree], batches: &[sled::Batch]) -> Result<()> {
+        let written: sled::transaction::TransactionResult<(), ()> = handles.transaction(|views| {
+            for (view, batch) in views.iter().zip(batches) {
+                view.apply_batch(batch)?;
+            }
+            Ok(())
+        });
         written.map_err(|err| Error::io("committing", format!("{err:?}")))
     }
 }

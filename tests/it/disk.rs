@@ -285,7 +285,7 @@ fn the_largest_size_is_kept_and_expiry_makes_room() {
     house.endpoint(&app, &receiver.url());
     let go = AtomicBool::new(false);
     let mut largest = 0;
-    for round in 0..4 {
+    for round in 0..6 {
         // What expires gives room bit by bit: it is refused in between.
         let mut told = Told::default();
         until("messages are accepted again", Duration::from_secs(60), || {

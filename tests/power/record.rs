@@ -25,6 +25,14 @@ pub const RETRIES: (&str, &str) = ("POSTHASTE_DELIVERY_RETRY_SCHEDULE", r#"["1s"
 const LIVES: [End; 3] = [End::Kill, End::Stop, End::Kill];
 const CLIENTS: u64 = 6;
 const MESSAGES_PER_CLIENT: u64 = 30;
+/// Messages of each life that nobody is promised anything about: their payloads go at once, so that
+/// places of sled's file are freed and taken again, and the store has to tidy up.
+const LITTER: u64 = 40;
+/// Bytes of each: 13 rows.
+const LITTER_BYTES: usize = 100_000;
+/// Their event type; see [`crate::trace::Promises`].
+pub const LITTER_TYPE: &str = "power.litter";
+const EVENT_TYPE: &str = "power.test";
 /// Name of the data folder in the folder that is recorded.
 pub const DATA: &str = "data";
 /// Slow enough that some deliveries are always under way or still to come.
@@ -154,6 +162,7 @@ fn live(
                 scope.spawn(move || send(port, token, path, numbers(client), count))
             })
             .collect();
+        let litter = scope.spawn(|| litter(port, &token, &path));
         let reached = poll(LOAD_LIMIT, || {
             let done = threads.iter().all(std::thread::ScopedJoinHandle::is_finished);
             (done || count.load(Ordering::Relaxed) >= enough).then_some(())
@@ -163,6 +172,7 @@ fn live(
         for thread in threads {
             told.extend(thread.join().map_err(|_| "a client panicked")??);
         }
+        litter.join().map_err(|_| "the client that litters panicked")??;
         ended?;
         if reached.is_none() || count.load(Ordering::Relaxed) < enough {
             return Err(format!("only {count:?} of {enough} messages were acknowledged"));
@@ -178,7 +188,12 @@ fn prepare(port: u16, token: &str, url: &str) -> Result<String, String> {
     let mut client = Client::connect(port, token).map_err(|error| error.to_string())?;
     let app = client.expect(201, "/api/v1/app", &json!({"name": "power test"}))?;
     let app = app["id"].as_str().ok_or("the application has no id")?.to_owned();
-    client.expect(201, &format!("/api/v1/app/{app}/endpoint"), &json!({"url": url}))?;
+    let endpoint = json!({"url": url, "filterTypes": [EVENT_TYPE]});
+    for event_type in [EVENT_TYPE, LITTER_TYPE] {
+        let body = json!({"name": event_type, "description": "of the power test"});
+        client.expect(201, "/api/v1/event-type", &body)?;
+    }
+    client.expect(201, &format!("/api/v1/app/{app}/endpoint"), &endpoint)?;
     Ok(app)
 }
 
@@ -193,7 +208,7 @@ fn send(
     let mut told = HashMap::new();
     let Ok(mut client) = Client::connect(port, token) else { return Ok(told) };
     for number in first..first + MESSAGES_PER_CLIENT {
-        let body = json!({"eventType": "power.test", "payload": payload(number)});
+        let body = json!({"eventType": EVENT_TYPE, "payload": payload(number)});
         let Ok(answer) = client.post(path, &[], &body.to_string()) else { break };
         let Some(id) = answer.body["id"].as_str().filter(|_| answer.status == 202) else {
             return Err(format!("POST {path}: {} {}", answer.status, answer.body));
@@ -202,6 +217,25 @@ fn send(
         count.fetch_add(1, Ordering::Relaxed);
     }
     Ok(told)
+}
+
+/// Sends large messages and has their payloads removed, until enough or until the daemon is gone.
+fn litter(port: u16, token: &str, path: &str) -> Result<(), String> {
+    let Ok(mut client) = Client::connect(port, token) else { return Ok(()) };
+    let short = format!("{path}?with_content=false");
+    for number in 0..LITTER {
+        let payload = json!({"number": number, "fill": "litter".repeat(LITTER_BYTES / 6)});
+        let body = json!({"eventType": LITTER_TYPE, "payload": payload});
+        let Ok(answer) = client.post(&short, &[], &body.to_string()) else { break };
+        let Some(id) = answer.body["id"].as_str().filter(|_| answer.status == 202) else {
+            return Err(format!("POST {path}: {} {}", answer.status, answer.body));
+        };
+        let Ok(answer) = client.delete(&format!("{path}/{id}/content")) else { break };
+        if answer.status != 204 {
+            return Err(format!("DELETE {path}/{id}/content: {}", answer.status));
+        }
+    }
+    Ok(())
 }
 
 /// The payload of a message: bytes that are unlike those of any other, some of several chunks.

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use crate::record::LITTER_TYPE;
+
 const MAGIC: u32 = 0x3152_5750;
 const HEADER: usize = 48;
 /// Longer records are a sign of a broken trace.
@@ -135,8 +137,10 @@ impl Promises {
         }
         stream.push_str(&record.text());
         if record.kind == Kind::Answer {
-            // The client can know the id as soon as the part that holds it has left.
+            // The client can know the id as soon as the part that holds it has left. Of litter
+            // nothing is promised; its answers are short and leave whole.
             if stream.starts_with("HTTP/1.1 202")
+                && !stream.contains(LITTER_TYPE)
                 && let Some(id) = message_id(stream)
             {
                 self.acknowledged.entry(id).or_insert(place);

@@ -41,6 +41,10 @@ impl Client {
         self.call("POST", path, headers, body)
     }
 
+    pub fn delete(&mut self, path: &str) -> io::Result<Answer> {
+        self.call("DELETE", path, &[], "")
+    }
+
     /// Like `post`, but any answer other than `status` is an error that shows the answer.
     pub fn expect(&mut self, status: u16, path: &str, body: &Value) -> Result<Value, String> {
         let answer = self
