@@ -1,24 +1,27 @@
 //! The janitor: one quiet thread that looks at the disk and removes what has expired.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::rounds::{Left, Rounds};
 use crate::store::{Error, Store};
 
 /// It comes by so often when there is nothing to do.
 const PERIOD: Duration = Duration::from_millis(250);
-/// Every so many rounds it looks for what deleted applications and endpoints left.
-const ORPHANS_EVERY: u32 = 40;
-/// And so often for ended tokens that nobody has any more: an hour.
-const ENDED_EVERY: u32 = 14_400;
+/// So often it looks for what deleted applications and endpoints left.
+const ORPHANS_EVERY: Duration = Duration::from_secs(10);
+/// And so often for ended tokens that nobody has any more.
+const ENDED_EVERY: Duration = Duration::from_secs(3600);
+/// Steps of tidying in a round.
+const TIDY_STEPS: usize = 32;
 
 /// Starts it.
 ///
 /// # Errors
 /// The system gives no thread.
 pub(super) fn start(store: Arc<Store>) -> std::io::Result<Rounds> {
-    let mut round: u32 = 0;
+    let mut orphans_at = Instant::now();
+    let mut ended_at = orphans_at;
     Rounds::start("janitor", PERIOD, move || {
         let mut more = match sweep(&store) {
             Ok(more) => more,
@@ -30,24 +33,26 @@ pub(super) fn start(store: Arc<Store>) -> std::io::Result<Rounds> {
                 false
             }
         };
-        if round.is_multiple_of(ORPHANS_EVERY) {
+        let now = Instant::now();
+        if now >= orphans_at {
+            orphans_at = now + ORPHANS_EVERY;
             match clear_orphans(&store) {
                 // There is more of it: the next round looks again.
                 Ok(true) => {
                     more = true;
-                    round = round.wrapping_sub(1);
+                    orphans_at = now;
                 }
                 Ok(false) | Err(Error::DiskFull { .. }) => {}
                 Err(Error::Closing) => return Left::End,
                 Err(err) => tracing::error!(%err, "the janitor could not clean up"),
             }
         }
-        if round.is_multiple_of(ENDED_EVERY)
-            && let Err(err) = store.expire_ended()
-        {
-            tracing::error!(%err, "the janitor could not clean up");
+        if now >= ended_at {
+            ended_at = now + ENDED_EVERY;
+            if let Err(err) = store.expire_ended() {
+                tracing::error!(%err, "the janitor could not clean up");
+            }
         }
-        round = round.wrapping_add(1);
         if more { Left::More } else { Left::Nothing }
     })
 }
@@ -61,8 +66,12 @@ fn sweep(store: &Store) -> Result<bool, Error> {
     }
     more |= store.expire_payloads()?;
     more |= store.expire_answers()?;
-    more |= store.tidy()?;
-    Ok(more)
+    for _ in 0..TIDY_STEPS {
+        if !store.tidy()? {
+            return Ok(more);
+        }
+    }
+    Ok(true)
 }
 
 /// One step over what deleted applications and endpoints left. `true` when there is more.

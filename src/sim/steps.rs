@@ -401,6 +401,7 @@ pub(super) fn sweep(world: &World) {
     }
     while store.expire_payloads().unwrap() {}
     while store.expire_answers().unwrap() {}
+    while store.tidy().unwrap() {}
     for id in store.orphaned_queues().unwrap() {
         while store.drain_deleted(id).unwrap() {}
     }

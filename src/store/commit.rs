@@ -185,7 +185,8 @@ impl<'a> OpenGroup<'a> {
         if rows.is_empty() {
             return Ok(Written { answers, events, row_bytes: 0 });
         }
-        let row_bytes = rows.bytes();
+        // A step of tidying has to last as well, and may come alone.
+        let row_bytes = rows.bytes().max(1);
         let (count, removals) = rows.counts();
         rows.apply(&shared.trees)?;
         shared.tidy.wrote(count, removals);

@@ -219,10 +219,10 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn freed(&self, bytes: usize) {
+    pub(super) fn freed(&self, bytes: usize) {
         let Shared { space, tidy, .. } = self.shared();
         space.freed(bytes);
-        tidy.freed(bytes, space.is_growing());
+        tidy.freed(bytes as u64, space.is_growing());
     }
 
     /// Removes a queue row that leads to no message: a resend that outlived what it was to send.

@@ -234,8 +234,12 @@ impl Writer<'_> {
         }
         self.remove_prefix(Tree::Payloads, &id.0)?;
         let message = Message { payload_gone: true, ..message };
-        let record = message_record(&message, 0);
-        self.put(Tree::Messages, &keys::message(app, id), codec::encode(&record));
+        let record = codec::encode(&message_record(&message, 0));
+        let key = keys::message(app, id);
+        // A small payload goes with its row.
+        let before = self.get(Tree::Messages, &key)?.map_or(0, |row| row.len());
+        self.freed(before.saturating_sub(record.len()));
+        self.put(Tree::Messages, &key, record);
         Ok(())
     }
 }

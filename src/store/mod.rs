@@ -212,6 +212,10 @@ impl Store {
         sources::load(&shared)?;
         managed::load(&shared)?;
         shared.space.look(&shared.trees);
+        if shared.space.check().is_err() {
+            // What expired in an earlier run left room that nobody knows of.
+            shared.tidy.freed(shared.trees.size_on_disk(), true);
+        }
         let on_the_spot: commit::Answers =
             Box::new(|answers| answers.into_iter().for_each(|a| a()));
         let answers = options.answers.unwrap_or(on_the_spot);

@@ -56,7 +56,7 @@ pub struct Space {
     size: AtomicU64,
     /// Bytes of rows written since that look.
     written: AtomicU64,
-    /// Bytes that may be accepted although a limit is passed.
+    /// Bytes that may be accepted although a limit is passed: room inside of sled's file.
     credit: AtomicI64,
     /// Bytes that become credit once sled's file has not grown much past `max_size` any more.
     held: AtomicI64,
@@ -109,19 +109,35 @@ impl Space {
     pub(super) fn look(&self, trees: &Trees) {
         self.look_at_blocks();
         self.written.store(0, Ordering::Relaxed);
-        self.settle(if self.max_size > 0 { trees.size_on_disk() } else { 0 });
+        if self.has_limits() {
+            self.settle(trees.size_on_disk());
+        }
+    }
+
+    fn has_limits(&self) -> bool {
+        self.max_size > 0 || self.min_free > 0
     }
 
     /// The file has so many bytes, and all that was written is among them.
     fn settle(&self, size: u64) {
-        self.size.store(size, Ordering::Relaxed);
-        if !self.is_growing() {
-            let held = self.held.swap(0, Ordering::Relaxed);
-            self.credit.fetch_add(held, Ordering::Relaxed);
-        }
-        if self.over_limit(0).is_none() {
-            self.credit.store(0, Ordering::Relaxed);
-        }
+        let before = self.size.swap(size, Ordering::Relaxed);
+        let rows = |file: u64| i64::try_from(file / AMPLIFICATION).unwrap_or(i64::MAX);
+        // What was cut off the file was room inside of it.
+        let cut = rows(before.saturating_sub(size));
+        self.change_credit(|credit| (credit - cut).clamp(0, rows(size)));
+        // As much of what is held as the file may grow by before it is too large again.
+        let room = rows(self.most().saturating_sub(size));
+        let room = room.saturating_sub(self.credit.load(Ordering::Relaxed)).max(0);
+        let held = self.held.load(Ordering::Relaxed);
+        let given = held.min(room);
+        self.held.fetch_sub(given + (held - given - rows(self.max_size)).max(0), Ordering::Relaxed);
+        self.change_credit(|credit| credit + given);
+    }
+
+    fn change_credit(&self, change: impl Fn(i64) -> i64) {
+        let change = |credit| Some(change(credit));
+        // It is never refused.
+        self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change).ok();
     }
 
     /// Sets aside what is missing. Bytes that writes can count on, whoever else fills the disk.
@@ -169,10 +185,14 @@ impl Space {
         self.held.fetch_add(bytes - credit, Ordering::Relaxed);
     }
 
-    /// Whether sled's file has grown past `storage.max_size` by more than a quarter.
+    /// Whether sled's file has grown past `storage.max_size` by more than a quarter: it has to shrink.
     pub(super) fn is_growing(&self) -> bool {
-        let most = self.max_size + self.max_size / 4;
-        self.max_size > 0 && self.size.load(Ordering::Relaxed) > most
+        self.max_size > 0 && self.size.load(Ordering::Relaxed) > self.most()
+    }
+
+    /// Bytes the file may have before it has grown too much past `storage.max_size`.
+    fn most(&self) -> u64 {
+        self.max_size + self.max_size / 4
     }
 
     /// Whether something new may be accepted.
@@ -182,10 +202,16 @@ impl Space {
 
     /// Whether something new of so many bytes may be accepted.
     pub fn check_for(&self, bytes: usize) -> Result<()> {
-        let Some(over) = self.over_limit(bytes as u64) else { return Ok(()) };
         // Less than what is removed with it one day: else the credit would dwindle, and a store from
         // which everything has gone would take nothing more. What is too much is cut by `freed`.
         let price = i64::try_from(bytes).unwrap_or(i64::MAX).saturating_add(MESSAGE_PRICE);
+        let Some(over) = self.over_limit(bytes as u64) else {
+            if self.has_limits() {
+                // It may fill the room inside the file all the same.
+                self.change_credit(|credit| (credit - price).max(0));
+            }
+            return Ok(());
+        };
         let covered = self.credit.load(Ordering::Relaxed) >= price;
         if covered && self.is_backed.load(Ordering::Relaxed) {
             self.credit.fetch_sub(price, Ordering::Relaxed);

@@ -74,11 +74,36 @@ fn what_expires_from_a_grown_file_is_held_until_it_has_shrunk() {
     assert!(space.check_for(1000).is_err());
     look(5 * MIB + 1);
     assert!(space.check_for(1000).is_err(), "still grown");
-    look(5 * MIB);
-    assert!(space.check_for(2900).is_ok(), "all of it");
+    look(5 * MIB - 2000);
+    assert!(space.check_for(900).is_ok(), "what there is room for");
+    assert!(space.check_for(900).is_err());
+    look(5 * MIB - 6000);
+    assert!(space.check_for(1900).is_ok(), "the rest");
     assert!(space.check_for(1000).is_err());
-    space.freed(4000);
-    look(4 * MIB);
-    look(4 * MIB + 1);
-    assert!(space.check_for(1000).is_err(), "below the limit nothing is saved up");
+    look(5 * MIB + 1);
+    space.freed(100 << 20);
+    look(5 * MIB - 2000);
+    assert!(space.check_for((25 << 20) + 2000).is_err(), "not all at once");
+}
+
+#[test]
+fn room_inside_of_the_file_is_there_until_it_is_filled_or_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let space = Space::new(folder.path(), 0, 4 * MIB);
+    space.settle(4 * MIB + 1);
+    space.freed(10_000);
+    // Just below the limit and above it again.
+    space.settle(4 * MIB - 1);
+    space.settle(4 * MIB + 1);
+    assert!(space.check_for(2000).is_ok());
+    space.settle(4 * MIB - 8000);
+    assert!(space.check_for(1000).is_ok(), "below the limit");
+    space.settle(4 * MIB + 1);
+    // 10,000 - 2064 - 1064 - 4000
+    assert!(space.check_for(2900).is_err());
+    assert!(space.check_for(2800).is_ok());
+    space.freed(100 << 20);
+    space.settle(4 * MIB + 1);
+    assert!(space.check_for(2 << 20).is_err(), "more than the file can hold");
+    assert!(space.check_for(1 << 20).is_ok());
 }

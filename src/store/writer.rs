@@ -23,6 +23,8 @@ pub(super) struct Rows {
     count: usize,
     removals: usize,
     bytes: usize,
+    /// A step of tidying goes with them.
+    is_stirred: bool,
 }
 
 impl Rows {
@@ -51,7 +53,7 @@ impl Rows {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_tree.is_empty()
+        self.by_tree.is_empty() && !self.is_stirred
     }
 
     /// Writes all rows in one transaction over the trees they are in. They do not last before a
@@ -59,12 +61,7 @@ impl Rows {
     pub(super) fn apply(self, trees: &Trees) -> Result<()> {
         let mut handles = Vec::with_capacity(self.by_tree.len());
         let mut batches = Vec::with_capacity(self.by_tree.len());
-        let mut is_stirred = false;
         for (tree, rows) in self.by_tree {
-            if tree == Tree::Tidy {
-                is_stirred = true;
-                continue;
-            }
             handles.push(trees.tree(tree).clone());
             let mut batch = sled::Batch::default();
             for (key, value) in rows {
@@ -78,7 +75,7 @@ impl Rows {
         if !handles.is_empty() {
             Self::commit(&handles, &batches)?;
         }
-        if is_stirred { tidy::stir(trees.tree(Tree::Tidy)) } else { Ok(()) }
+        if self.is_stirred { tidy::stir(trees.tree(Tree::Tidy)) } else { Ok(()) }
     }
 
     fn commit(handles: &[sled::Tree], batches: &[sled::Batch]) -> Result<()> {
@@ -140,6 +137,7 @@ trait GroupAccess {
     fn shared(&self) -> &Shared;
     fn rows(&self) -> &Rows;
     fn take(&mut self, staged: Vec<(Tree, IVec, Option<IVec>)>, events: Events);
+    fn stir(&mut self);
 }
 
 impl GroupAccess for Group<'_> {
@@ -156,6 +154,10 @@ impl GroupAccess for Group<'_> {
             self.rows.set(tree, key, value);
         }
         self.events.append(events);
+    }
+
+    fn stir(&mut self) {
+        self.rows.is_stirred = true;
     }
 }
 
@@ -210,6 +212,11 @@ impl<'g> Writer<'g> {
         let value = self.shared().sealer.seal(tree, key, value)?;
         self.put(tree, key, value);
         Ok(())
+    }
+
+    /// Has a step of tidying go with the group.
+    pub(super) fn stir(&mut self) {
+        self.group.stir();
     }
 
     /// Stages the removal of a row.

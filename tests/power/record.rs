@@ -28,7 +28,7 @@ const MESSAGES_PER_CLIENT: u64 = 30;
 /// Messages of each life that nobody is promised anything about: their payloads go at once, so that
 /// places of sled's file are freed and taken again, and the store has to tidy up.
 const LITTER: u64 = 40;
-/// Bytes of each: 13 rows.
+/// Bytes of each: some twenty rows.
 const LITTER_BYTES: usize = 100_000;
 /// Their event type; see [`crate::trace::Promises`].
 pub const LITTER_TYPE: &str = "power.litter";

@@ -136,3 +136,24 @@ fn answers_go_when_their_time_is_over() {
     assert!(!shelf.store.expire_answers().unwrap());
     assert_eq!(shelf.rows("idempotency"), 0);
 }
+
+#[test]
+fn what_went_is_tidied_up_after_and_the_rows_beside_are_written() {
+    let shelf = Shelf::new();
+    for _ in 0..60 {
+        shelf.try_accept(new_message(&vec![b'x'; 50_000])).unwrap();
+    }
+    assert!(!shelf.store.tidy().unwrap(), "nothing went");
+    assert_eq!(shelf.rows("tidy"), 0);
+    shelf.pass(RETENTION + seconds(1));
+    while shelf.store.expire_messages(shelf.app).unwrap() {}
+    shelf.accept();
+    let mut steps = 1;
+    while shelf.store.tidy().unwrap() {
+        steps += 1;
+    }
+    // 3,000,000 bytes owe a change for 512 each, and what was written has paid a part.
+    assert!((30..60).contains(&steps), "{steps} steps");
+    assert_eq!((shelf.rows("tidy"), shelf.rows("messages")), (1, 1));
+    shelf.check();
+}
