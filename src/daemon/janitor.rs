@@ -12,8 +12,6 @@ const PERIOD: Duration = Duration::from_millis(250);
 const ORPHANS_EVERY: Duration = Duration::from_secs(10);
 /// And so often for ended tokens that nobody has any more.
 const ENDED_EVERY: Duration = Duration::from_secs(3600);
-/// Steps of tidying in a round.
-const TIDY_STEPS: usize = 32;
 
 /// Starts it.
 ///
@@ -66,12 +64,8 @@ fn sweep(store: &Store) -> Result<bool, Error> {
     }
     more |= store.expire_payloads()?;
     more |= store.expire_answers()?;
-    for _ in 0..TIDY_STEPS {
-        if !store.tidy()? {
-            return Ok(more);
-        }
-    }
-    Ok(true)
+    more |= store.tidy()?;
+    Ok(more)
 }
 
 /// One step over what deleted applications and endpoints left. `true` when there is more.

@@ -185,11 +185,11 @@ impl<'a> OpenGroup<'a> {
         if rows.is_empty() {
             return Ok(Written { answers, events, row_bytes: 0 });
         }
-        // A step of tidying has to last as well, and may come alone.
-        let row_bytes = rows.bytes().max(1);
+        let row_bytes = rows.bytes();
         let (count, removals) = rows.counts();
         rows.apply(&shared.trees)?;
         shared.tidy.wrote(count, removals);
+        shared.tidy_up()?;
         #[cfg(test)]
         super::planted::before_flush();
         #[cfg(test)]

@@ -76,7 +76,7 @@ trees! {
     Managed = "managed",
     /// `app_id‖digest` → a token or a session that was ended, and until when that has to be known.
     Ended = "ended",
-    /// One row that means nothing: it is changed so that sled tidies.
+    /// Two rows that mean nothing: one is changed so that sled tidies.
     Tidy = "tidy",
 }
 

@@ -11,7 +11,6 @@ use super::Shared;
 use super::directory::Directory;
 use super::error::{Error, Result};
 use super::events::Events;
-use super::tidy;
 use super::trees::{Tree, Trees};
 use crate::model::clock::Timestamp;
 use crate::model::id::ID_BYTES;
@@ -23,8 +22,6 @@ pub(super) struct Rows {
     count: usize,
     removals: usize,
     bytes: usize,
-    /// A step of tidying goes with them.
-    is_stirred: bool,
 }
 
 impl Rows {
@@ -53,7 +50,7 @@ impl Rows {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_tree.is_empty() && !self.is_stirred
+        self.by_tree.is_empty()
     }
 
     /// Writes all rows in one transaction over the trees they are in. They do not last before a
@@ -72,19 +69,13 @@ impl Rows {
             }
             batches.push(batch);
         }
-        if !handles.is_empty() {
-            Self::commit(&handles, &batches)?;
-        }
-        if self.is_stirred { tidy::stir(trees.tree(Tree::Tidy)) } else { Ok(()) }
-    }
-
-    fn commit(handles: &[sled::Tree], batches: &[sled::Batch]) -> Result<()> {
-        let written: sled::transaction::TransactionResult<(), ()> = handles.transaction(|views| {
-            for (view, batch) in views.iter().zip(batches) {
-                view.apply_batch(batch)?;
-            }
-            Ok(())
-        });
+        let written: sled::transaction::TransactionResult<(), ()> =
+            handles.as_slice().transaction(|views| {
+                for (view, batch) in views.iter().zip(&batches) {
+                    view.apply_batch(batch)?;
+                }
+                Ok(())
+            });
         written.map_err(|err| Error::io("committing", format!("{err:?}")))
     }
 }
@@ -137,7 +128,6 @@ trait GroupAccess {
     fn shared(&self) -> &Shared;
     fn rows(&self) -> &Rows;
     fn take(&mut self, staged: Vec<(Tree, IVec, Option<IVec>)>, events: Events);
-    fn stir(&mut self);
 }
 
 impl GroupAccess for Group<'_> {
@@ -154,10 +144,6 @@ impl GroupAccess for Group<'_> {
             self.rows.set(tree, key, value);
         }
         self.events.append(events);
-    }
-
-    fn stir(&mut self) {
-        self.rows.is_stirred = true;
     }
 }
 
@@ -212,11 +198,6 @@ impl<'g> Writer<'g> {
         let value = self.shared().sealer.seal(tree, key, value)?;
         self.put(tree, key, value);
         Ok(())
-    }
-
-    /// Has a step of tidying go with the group.
-    pub(super) fn stir(&mut self) {
-        self.group.stir();
     }
 
     /// Stages the removal of a row.
