@@ -120,7 +120,9 @@ fn messages_of_a_deleted_application_go() {
     assert_eq!(world.store.orphaned_messages().unwrap(), []);
     let report = world.store.check().unwrap();
     assert_eq!(report.faults, [""; 0]);
-    let left: Vec<_> = report.rows.iter().filter(|(_, rows)| *rows > 0).collect();
+    // The rows of tidying stand for nothing.
+    let left = report.rows.iter().filter(|(tree, rows)| *rows > 0 && *tree != "tidy");
+    let left: Vec<_> = left.collect();
     assert_eq!(
         left.iter().map(|(tree, _)| *tree).collect::<Vec<_>>(),
         ["meta", "applications", "endpoints"],
