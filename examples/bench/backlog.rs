@@ -62,7 +62,7 @@ pub fn run(bench: &mut Bench, messages: u32) -> Result<Report> {
         idle_rss_mib: mebibytes(idle),
         peak_rss_mib: mebibytes(peak),
         rest_rss_mib: mebibytes(rest),
-        disk_mib: mebibytes(server.disk.iter().map(|path| process::disk_bytes(path)).sum()),
+        disk_mib: mebibytes(server.disk_bytes()),
         after_stop,
         after_stop_rss_mib: mebibytes(after_stop_rss),
         after_kill,

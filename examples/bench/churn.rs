@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use crate::args::Args;
 use crate::book::Manner;
 use crate::load;
 use crate::process;
@@ -80,22 +81,18 @@ pub fn run(bench: &mut Bench, small: u32) -> Result<Report> {
     let load = bench.open(&server, &stage, pace);
     let sending = thread::Builder::new().name("bench-load".into());
     let sending = sending.spawn(move || load::run(clock, &load)).context("start the load")?;
-    let mut looks = Vec::new();
-    while !sending.is_finished() {
-        looks.push(look(bench, &server));
-        thread::sleep(LOOK);
-    }
+    let mut looks = watch(bench, &server, || sending.is_finished());
     let sent = sending.join().ok().context("the load generator panicked")??;
     bench.drain(&sent);
     let missing = bench.receiver.book().tally(&sent.accepted).missing;
-    looks.extend(until_gone(bench, &server, args.retention()));
+    let (began, gone_after) = (Instant::now(), args.retention() + SWEEP);
+    looks.extend(watch(bench, &server, || began.elapsed() >= gone_after));
     let end = look(bench, &server);
     let blobs = server.disk.iter().map(|path| files(&path.join("blobs"))).sum();
     let check = server.check(&args)?;
     let took = Duration::from_nanos(sent.ended.saturating_sub(sent.began));
-    let each = payload_of(u64::from(messages), &args) / float(u64::from(messages)).max(1.0);
-    let alive = most_alive(&looks, args.retention()) * each;
-    let disk_peak = float(looks.iter().map(|look| look.disk).max().unwrap_or(0));
+    let alive = payload_of(most_alive(&looks, args.retention()), &args);
+    let disk_peak = looks.iter().map(|look| look.disk).max().unwrap_or(0);
     let accepted = sent.accepted.len() as u64;
     Ok(Report {
         accepted,
@@ -103,10 +100,10 @@ pub fn run(bench: &mut Bench, small: u32) -> Result<Report> {
         missing,
         retention_s: args.retention().as_secs_f64(),
         kept_share: args.retention().as_secs_f64() / took.as_secs_f64().max(1e-9),
-        payload_mib: each * float(accepted) / MEBIBYTE,
-        alive_mib: alive / MEBIBYTE,
-        disk_peak_mib: disk_peak / MEBIBYTE,
-        disk_to_alive: ratio(disk_peak, alive).unwrap_or(0.0),
+        payload_mib: mebibytes(payload_of(accepted, &args)),
+        alive_mib: mebibytes(alive),
+        disk_peak_mib: mebibytes(disk_peak),
+        disk_to_alive: ratio(float(disk_peak), float(alive)).unwrap_or(0.0),
         disk_end_mib: mebibytes(end.disk),
         rss_mib: rss(&looks),
         rss_end_mib: mebibytes(end.rss),
@@ -115,34 +112,32 @@ pub fn run(bench: &mut Bench, small: u32) -> Result<Report> {
     })
 }
 
-const MEBIBYTE: f64 = 1024.0 * 1024.0;
-
-fn look(bench: &Bench, server: &Server) -> Look {
-    Look {
-        arrived: bench.receiver.book().arrived,
-        disk: server.disk.iter().map(|path| process::disk_bytes(path)).sum(),
-        rss: process::rss_bytes(&server.pids),
-    }
-}
-
-fn until_gone(bench: &Bench, server: &Server, retention: Duration) -> Vec<Look> {
-    let began = Instant::now();
+/// Looks until `is_over`.
+fn watch(bench: &Bench, server: &Server, is_over: impl Fn() -> bool) -> Vec<Look> {
     let mut looks = Vec::new();
-    while began.elapsed() < retention + SWEEP {
-        thread::sleep(LOOK);
+    while !is_over() {
         looks.push(look(bench, server));
+        thread::sleep(LOOK);
     }
     looks
 }
 
+fn look(bench: &Bench, server: &Server) -> Look {
+    Look {
+        arrived: bench.receiver.book().arrived,
+        disk: server.disk_bytes(),
+        rss: process::rss_bytes(&server.pids),
+    }
+}
+
 /// Payload bytes of so many messages, large ones among them.
-fn payload_of(messages: u64, args: &crate::args::Args) -> f64 {
+fn payload_of(messages: u64, args: &Args) -> u64 {
     let large = messages / u64::from(LARGE_EVERY + 1);
-    float((messages - large) * args.payload as u64 + large * LARGE_BYTES as u64)
+    (messages - large) * args.payload as u64 + large * LARGE_BYTES as u64
 }
 
 /// The most messages that arrived within one retention.
-fn most_alive(looks: &[Look], retention: Duration) -> f64 {
+fn most_alive(looks: &[Look], retention: Duration) -> u64 {
     let span = usize::try_from(retention.as_millis() / LOOK.as_millis()).unwrap_or(usize::MAX);
     let mut within = VecDeque::new();
     let mut most = 0;
@@ -153,7 +148,7 @@ fn most_alive(looks: &[Look], retention: Duration) -> f64 {
         }
         most = most.max(look.arrived - within.front().copied().unwrap_or(0));
     }
-    float(most)
+    most
 }
 
 fn rss(looks: &[Look]) -> [f64; PARTS] {
@@ -180,8 +175,8 @@ mod tests {
     #[test]
     fn alive_is_what_arrived_within_the_retention() {
         let looks = looks(&[0, 10, 20, 50, 60, 61, 61]);
-        assert!((most_alive(&looks, 3 * LOOK) - 40.0).abs() < 1e-9);
-        assert!((most_alive(&looks, 100 * LOOK) - 61.0).abs() < 1e-9);
+        assert_eq!(most_alive(&looks, 3 * LOOK), 40);
+        assert_eq!(most_alive(&looks, 100 * LOOK), 61);
         assert!((rss(&looks)[3] - 1.0).abs() < 1e-9);
     }
 }

@@ -253,7 +253,6 @@ impl Bench {
         let accepted = sent.accepted.len() as u64;
         let watched = !server.pids.is_empty();
         let per = |nanos: u64, count: u64| ratio(float(nanos) / 1e3, float(count));
-        let disk = server.disk.iter().map(|path| process::disk_bytes(path)).sum();
         Run {
             server: stage.name(server),
             endpoints: present(&book),
@@ -283,7 +282,7 @@ impl Bench {
             idle_cpu_percent: watched.then_some(costs.idle.cpu_percent),
             idle_rss_mib: watched.then_some(mebibytes(costs.idle.rss)),
             peak_rss_mib: watched.then_some(mebibytes(costs.peak)),
-            disk_mib: (!server.disk.is_empty()).then_some(mebibytes(disk)),
+            disk_mib: (!server.disk.is_empty()).then_some(mebibytes(server.disk_bytes())),
         }
     }
 }

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use crate::api::Api;
 use crate::args::Args;
 use crate::guard;
+use crate::process;
 use crate::receiver::lock;
 
 /// A server must say where it listens within this.
@@ -91,6 +92,11 @@ impl Server {
             Kind::Posthaste => "posthaste",
             Kind::Given => "server",
         }
+    }
+
+    /// Disk blocks in use where its data lies.
+    pub fn disk_bytes(&self) -> u64 {
+        self.disk.iter().map(|path| process::disk_bytes(path)).sum()
     }
 
     /// Ends the posthaste with `signal`, starts it on the same folder and posts until one message

@@ -130,8 +130,9 @@ impl Space {
         let room = room.saturating_sub(self.credit.load(Ordering::Relaxed)).max(0);
         let held = self.held.load(Ordering::Relaxed);
         let given = held.min(room);
-        self.held.fetch_sub(given + (held - given - rows(self.max_size)).max(0), Ordering::Relaxed);
-        self.change_credit(|credit| credit + given);
+        let left = (held - given).min(rows(self.max_size));
+        self.held.fetch_sub(held - left, Ordering::Relaxed);
+        self.credit.fetch_add(given, Ordering::Relaxed);
     }
 
     fn change_credit(&self, change: impl Fn(i64) -> i64) {
@@ -203,7 +204,7 @@ impl Space {
     /// Whether something new of so many bytes may be accepted.
     pub fn check_for(&self, bytes: usize) -> Result<()> {
         // Less than what is removed with it one day: else the credit would dwindle, and a store from
-        // which everything has gone would take nothing more. What is too much is cut by `freed`.
+        // which everything has gone would take nothing more. What is too much is cut by `settle`.
         let price = i64::try_from(bytes).unwrap_or(i64::MAX).saturating_add(MESSAGE_PRICE);
         let Some(over) = self.over_limit(bytes as u64) else {
             if self.has_limits() {

@@ -63,12 +63,17 @@ impl Tidy {
 }
 
 impl Shared {
+    /// Whether a step is due and may be made. On a disk without room none may: moving takes room
+    /// first.
+    fn is_to_tidy(&self) -> bool {
+        self.tidy.is_due() && !self.space.is_short()
+    }
+
     /// Makes the changes of one step, if it is due. In a group like all that is written, and few at
     /// a time: sled takes a place again some segments after it has moved away from there, and by then
-    /// the group must have been made to last. On a disk without room nothing is done: moving takes
-    /// room first.
+    /// the group must have been made to last.
     pub(super) fn tidy_up(&self) -> Result<()> {
-        if !self.tidy.is_due() || self.space.is_short() {
+        if !self.is_to_tidy() {
             return Ok(());
         }
         self.tidy.count(0, STEP);
@@ -84,7 +89,7 @@ impl Shared {
 impl Store {
     /// Sees to a group that one step can go with, if one is due. `true` when another one is.
     pub fn tidy(&self) -> Result<bool> {
-        if !self.shared.tidy.is_due() || self.shared.space.is_short() {
+        if !self.shared.is_to_tidy() {
             return Ok(false);
         }
         self.write_and_wait(|writer| {
