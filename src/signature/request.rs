@@ -98,6 +98,8 @@ pub(crate) struct View<'a> {
     pub(crate) form: Fields<'a>,
     /// The body, or the one form field that carries the JSON when the body is a form.
     pub(crate) payload: Option<Cow<'a, [u8]>>,
+    /// It is a form field's.
+    pub(crate) payload_is_field: bool,
 }
 
 impl<'a> View<'a> {
@@ -119,7 +121,13 @@ impl<'a> View<'a> {
             Some(name) => form.only(name).cloned(),
             None => Some(Cow::Borrowed(request.body)),
         };
-        Ok(Self { request: *request, query: Fields::parse(query_of(request.url))?, form, payload })
+        Ok(Self {
+            request: *request,
+            query: Fields::parse(query_of(request.url))?,
+            form,
+            payload,
+            payload_is_field: payload_field.is_some(),
+        })
     }
 
     /// The JSON text of the request, without a byte order mark; `None` when it is not UTF-8.

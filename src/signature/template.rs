@@ -121,6 +121,16 @@ impl Template {
         self.0.iter().any(|part| whole(part.clone()) || *part == Part::FormSorted)
     }
 
+    /// Whether other bodies make the same text: a form's fields, sorted, or a checksum.
+    pub(crate) fn has_body_by_meaning(&self) -> bool {
+        self.0.contains(&Part::FormSorted) || self.0.contains(&Part::BodyCrc32)
+    }
+
+    /// Whether it holds the JSON that may stand in a field of a form.
+    pub(crate) fn has_payload(&self) -> bool {
+        self.0.contains(&Part::Payload)
+    }
+
     /// Whether it holds the exact bytes of the body.
     pub(crate) fn has_body(&self) -> bool {
         self.0.contains(&Part::Body) || self.0.contains(&Part::Payload)

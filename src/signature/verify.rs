@@ -41,9 +41,10 @@ pub struct Verified {
     pub secret_index: usize,
     /// Whether the signature says anything about the body ([`Profile::covers_body`]).
     pub covers_body: bool,
-    /// Where only some fields of the body are signed although the body is called covered (Amazon
-    /// SNS): a digest of the signature. A repetition is told by it rather than by the body, or
-    /// whoever has one event could send it again and again with another field that is not signed.
+    /// Where the body is called covered, but not byte by byte (some fields of it with Amazon SNS,
+    /// the fields of a form however they are escaped, a checksum): a digest of the signature. A
+    /// repetition is told by it rather than by the body, or whoever has one event could send it
+    /// again and again, written in another way.
     pub signed_digest: Option<Vec<u8>>,
     /// Amazon SNS only: the checked address that confirms a subscription when it is fetched.
     pub confirm_url: Option<String>,
@@ -206,7 +207,12 @@ impl Profile {
     fn verified(&self, scope: &Scope<'_>, matched: &Match) -> Result<Verified, Reason> {
         let event_id = self.first_of(&self.id, scope, ID_SEPARATOR)?.map(bounded_id);
         let event_type = self.first_of(&self.event_type, scope, ".")?;
-        let digest = || Hash::Sha256.digest(&[&matched.signature, scope.view.request.body]);
+        let signed_digest =
+            self.covers_meaning(scope.view).then(|| Hash::Sha256.digest(&[&matched.signature]));
+        let digest = || match &signed_digest {
+            Some(digest) => digest.clone(),
+            None => Hash::Sha256.digest(&[&matched.signature, scope.view.request.body]),
+        };
         let dedupe_key = event_id.as_ref().map(|id| format!("id:{id}"));
         Ok(Verified {
             dedupe_key: dedupe_key.unwrap_or_else(|| format!("sha256:{}", hex(&digest()))),
@@ -215,10 +221,17 @@ impl Profile {
             sent_at_ms: matched.sent_at_ms,
             secret_index: matched.secret_index,
             covers_body: self.covers_body,
-            signed_digest: (self.scheme == Scheme::AwsSns)
-                .then(|| Hash::Sha256.digest(&[&matched.signature])),
+            signed_digest,
             confirm_url: if self.scheme == Scheme::AwsSns { sns::confirm_url(scope) } else { None },
         })
+    }
+
+    /// Whether the signature covers what the body of this request says, not how it is written.
+    fn covers_meaning(&self, view: &View<'_>) -> bool {
+        let by_meaning = self.scheme == Scheme::AwsSns
+            || self.signed.has_body_by_meaning()
+            || (view.payload_is_field && self.signed.has_payload());
+        self.covers_body && self.body_digest.is_none() && by_meaning
     }
 
     /// The first alternative that is there; of several items, the values of all.
