@@ -7,5 +7,6 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    posthaste::store::zeros::make_histograms();
     posthaste::cli::run(std::env::args_os())
 }

@@ -50,6 +50,7 @@ mod tests;
 mod tidy;
 mod trees;
 mod writer;
+pub mod zeros;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
