@@ -15,6 +15,9 @@ use super::trees::{Tree, Trees};
 use crate::model::clock::Timestamp;
 use crate::model::id::ID_BYTES;
 
+/// Rows of one tree for which a group makes room at once.
+const USUAL_ROWS: usize = super::commit::GROUP_URGENT;
+
 /// Rows to be written: the last word on each key, `None` to remove it.
 #[derive(Default)]
 pub(super) struct Rows {
@@ -36,7 +39,9 @@ impl Rows {
         if let Some((_, rows)) = self.by_tree.iter_mut().find(|(t, _)| *t == tree) {
             rows.insert(key, value);
         } else {
-            self.by_tree.push((tree, HashMap::from([(key, value)])));
+            let mut rows = HashMap::with_capacity(USUAL_ROWS);
+            rows.insert(key, value);
+            self.by_tree.push((tree, rows));
         }
     }
 
@@ -55,24 +60,18 @@ impl Rows {
 
     /// Writes all rows in one transaction over the trees they are in. They do not last before a
     /// flush.
-    pub(super) fn apply(self, trees: &Trees) -> Result<()> {
-        let mut handles = Vec::with_capacity(self.by_tree.len());
-        let mut batches = Vec::with_capacity(self.by_tree.len());
-        for (tree, rows) in self.by_tree {
-            handles.push(trees.tree(tree).clone());
-            let mut batch = sled::Batch::default();
-            for (key, value) in rows {
-                match value {
-                    Some(value) => batch.insert(key, value),
-                    None => batch.remove(key),
-                }
-            }
-            batches.push(batch);
-        }
+    pub(super) fn apply(&self, trees: &Trees) -> Result<()> {
+        let handles: Vec<_> =
+            self.by_tree.iter().map(|(tree, _)| trees.tree(*tree).clone()).collect();
         let written: sled::transaction::TransactionResult<(), ()> =
             handles.as_slice().transaction(|views| {
-                for (view, batch) in views.iter().zip(&batches) {
-                    view.apply_batch(batch)?;
+                for (view, (_, rows)) in views.iter().zip(&self.by_tree) {
+                    for (key, value) in rows {
+                        match value {
+                            Some(value) => view.insert(key, value)?,
+                            None => view.remove(key)?,
+                        };
+                    }
                 }
                 Ok(())
             });
