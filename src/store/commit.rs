@@ -28,6 +28,13 @@ pub const GROUP_JOBS: usize = 256;
 pub const GROUP_BYTES: usize = 512 * 1024;
 /// Rows after which a group takes no more work.
 pub const GROUP_ROWS: usize = 2048;
+/// Bytes of rows whose removal expiry stages, after which a group takes no more work. sled writes what
+/// is left beside them anew, and joins pages that have become small when somebody reads there next.
+pub const GROUP_FREED: usize = 256 * 1024;
+/// A group that writes or removes so many bytes may fill several of sled's segments, and sled takes
+/// places again for them that it moved away from before the group: that has to last by then. Without
+/// this and [`GROUP_FREED`], of 100 power cuts in the removal of many large rows 3 broke the store.
+const SETTLE_BYTES: usize = 256 * 1024;
 /// Writes that may wait for the commit thread; one more is refused with [`Error::Busy`].
 pub const WAITING_WRITES: usize = 8192;
 /// A recorded attempt waits at most this long for company before it is made to last.
@@ -154,6 +161,7 @@ impl<'a> OpenGroup<'a> {
     pub(super) fn is_full(&self) -> bool {
         self.group.bytes() >= self.room.unwrap_or(GROUP_BYTES)
             || self.group.rows() >= GROUP_ROWS
+            || self.group.freed() >= GROUP_FREED
             || self.answers.len() >= GROUP_JOBS
             || self.urgent >= GROUP_URGENT
     }
@@ -181,15 +189,17 @@ impl<'a> OpenGroup<'a> {
     /// Writes what was staged. It does not last yet.
     pub(super) fn write(self, shared: &Shared) -> Result<Written> {
         let answers = self.answers;
-        let (rows, events) = self.group.into_parts();
+        let (mut rows, events) = self.group.into_parts();
         if rows.is_empty() {
             return Ok(Written { answers, events, row_bytes: 0 });
         }
         let row_bytes = rows.bytes();
         let (count, removals) = rows.counts();
-        rows.apply(&shared.trees)?;
         shared.tidy.wrote(count, removals);
-        shared.tidy_up()?;
+        if shared.tidy_up(&mut rows) || row_bytes + rows.freed() >= SETTLE_BYTES {
+            shared.trees.settle()?;
+        }
+        rows.apply(&shared.trees)?;
         #[cfg(test)]
         super::planted::before_flush();
         #[cfg(test)]

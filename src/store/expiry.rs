@@ -9,7 +9,7 @@ use super::events::Recorded;
 use super::idempotency::{BUCKET_MS, KEPT_MS};
 use super::trees::Tree;
 use super::writer::Writer;
-use super::{Shared, Store, keys};
+use super::{Store, keys};
 use crate::model::clock::Timestamp;
 use crate::model::delivery::QueueKey;
 use crate::model::id::{AppId, EndpointId, ID_BYTES, MessageId};
@@ -217,12 +217,6 @@ impl Writer<'_> {
             self.freed(value.len());
         }
         Ok(())
-    }
-
-    pub(super) fn freed(&self, bytes: usize) {
-        let Shared { space, tidy, .. } = self.shared();
-        space.freed(bytes);
-        tidy.freed(bytes as u64, space.is_growing());
     }
 
     /// Removes a queue row that leads to no message: a resend that outlived what it was to send.

@@ -10,12 +10,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use sled::IVec;
+
 use super::error::Result;
 use super::trees::Tree;
+use super::writer::Rows;
 use super::{Shared, Store};
 
-/// Changes of one step: sled moves a dozen pages for them.
-const STEP: u64 = 128;
+/// Changes of one step: sled moves three or four pages for them.
+const STEP: u64 = 32;
 /// Changes a removal owes: with 2 all but bytes is paid when as much comes as goes. Without, the file
 /// held 3.7 bytes for a byte alive, with 2 3.1, with 4 2.5, but took a tenth longer (measured).
 const REMOVAL: u64 = 2;
@@ -25,7 +28,7 @@ const BYTES: u64 = 512;
 /// A byte counts so often while the file has to shrink. With half of it the file shrank after one
 /// load in two (measured).
 const SHRINKING: u64 = 20;
-/// Most changes that are owed: eight thousand steps, each with its own sync when nothing else comes.
+/// Most changes that are owed: thirty thousand steps, each with syncs of its own when nothing else comes.
 const MOST_OWED: u64 = 1_000_000;
 
 /// What is to be changed for the sake of what was removed. Only staged work and the commit thread
@@ -36,6 +39,8 @@ pub(super) struct Tidy {
     owed: AtomicU64,
     /// Bytes removed that do not make a change yet.
     bytes: AtomicU64,
+    /// Steps that were made.
+    steps: AtomicU64,
 }
 
 impl Tidy {
@@ -69,20 +74,21 @@ impl Shared {
         self.tidy.is_due() && !self.space.is_short()
     }
 
-    /// Makes the changes of one step, if it is due. In a group like all that is written, and few at
-    /// a time: sled takes a place again some segments after it has moved away from there, and by then
-    /// the group must have been made to last.
-    pub(super) fn tidy_up(&self) -> Result<()> {
+    /// Stages the changes of one step with a group, if it is due; whether it was. They have to be in its
+    /// transaction: sled moves pages for them, and takes a place again some segments after it has moved
+    /// away from there, but never while the transaction lasts. By the next one the group lasts.
+    pub(super) fn tidy_up(&self, rows: &mut Rows) -> bool {
         if !self.is_to_tidy() {
-            return Ok(());
+            return false;
         }
         self.tidy.count(0, STEP);
-        let tree = self.trees.tree(Tree::Tidy);
-        // Each with another value than the one before: sled does nothing for a row that stays as it is.
-        for change in 0..STEP {
-            tree.insert(b"changed", &change.to_be_bytes())?;
+        // Another value each time, after a restart too: sled does nothing for a row that stays as it is.
+        let step = self.tidy.steps.fetch_add(1, Ordering::Relaxed);
+        let value: IVec = [step.to_be_bytes(), self.clock.now().0.to_be_bytes()].concat().into();
+        for row in 0..STEP {
+            rows.set(Tree::Tidy, (&row.to_be_bytes()).into(), Some(value.clone()));
         }
-        Ok(())
+        true
     }
 }
 
@@ -112,14 +118,14 @@ mod tests {
         tidy.wrote(100, 100);
         assert_eq!(tidy.owed.load(Ordering::Relaxed), 100);
         tidy.wrote(200, 0);
-        tidy.freed(128 * 512 - 1, false);
+        tidy.freed(STEP * BYTES - 1, false);
         assert!(!tidy.is_due());
         tidy.freed(1, false);
         assert!(tidy.is_due());
         tidy.wrote(1, 0);
         assert!(!tidy.is_due());
         tidy.wrote(1000, 0);
-        tidy.freed(128 * 512 / 20 + 1, true);
+        tidy.freed(STEP * BYTES / SHRINKING + 1, true);
         assert!(tidy.is_due());
     }
 

@@ -77,7 +77,7 @@ trees! {
     Managed = "managed",
     /// `app_id‖digest` → a token or a session that was ended, and until when that has to be known.
     Ended = "ended",
-    /// Two rows that mean nothing: one is changed so that sled tidies.
+    /// Rows that mean nothing: they are changed so that sled tidies.
     Tidy = "tidy",
 }
 
@@ -134,6 +134,15 @@ impl Trees {
         // sled hands all that was written to the system, and the disk has what the system has.
         self.db.flush()?;
         self.barrier.sync()
+    }
+
+    /// Makes last what sled wrote by itself since the last flush. A read may join pages that removals
+    /// have left small, and for each of them sled moves another one.
+    pub(super) fn settle(&self) -> Result<()> {
+        if self.db.flush()? > 0 {
+            self.barrier.sync()?;
+        }
+        Ok(())
     }
 
     /// Where it lies.

@@ -25,6 +25,7 @@ pub(super) struct Rows {
     count: usize,
     removals: usize,
     bytes: usize,
+    freed: usize,
 }
 
 impl Rows {
@@ -32,7 +33,7 @@ impl Rows {
         self.by_tree.iter().find(|(t, _)| *t == tree).map(|(_, rows)| rows)
     }
 
-    fn set(&mut self, tree: Tree, key: IVec, value: Option<IVec>) {
+    pub(super) fn set(&mut self, tree: Tree, key: IVec, value: Option<IVec>) {
         self.count += 1;
         self.removals += usize::from(value.is_none());
         self.bytes += key.len() + value.as_ref().map_or(0, |v| v.len());
@@ -47,6 +48,11 @@ impl Rows {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of the large rows that are removed.
+    pub(super) fn freed(&self) -> usize {
+        self.freed
     }
 
     /// How many, and how many of them are removals. A row that was staged twice counts twice.
@@ -106,6 +112,11 @@ impl<'a> Group<'a> {
         self.rows.bytes
     }
 
+    /// Bytes of the rows whose removal was staged so far.
+    pub(super) fn freed(&self) -> usize {
+        self.rows.freed
+    }
+
     pub(super) fn into_parts(self) -> (Rows, Events) {
         (self.rows, self.events)
     }
@@ -115,6 +126,7 @@ impl<'a> Group<'a> {
 pub struct Writer<'g> {
     group: GroupRef<'g>,
     staged: Vec<(Tree, IVec, Option<IVec>)>,
+    freed: usize,
     events: Events,
     now: Timestamp,
 }
@@ -126,7 +138,7 @@ type GroupRef<'g> = &'g mut dyn GroupAccess;
 trait GroupAccess {
     fn shared(&self) -> &Shared;
     fn rows(&self) -> &Rows;
-    fn take(&mut self, staged: Vec<(Tree, IVec, Option<IVec>)>, events: Events);
+    fn take(&mut self, staged: Vec<(Tree, IVec, Option<IVec>)>, freed: usize, events: Events);
 }
 
 impl GroupAccess for Group<'_> {
@@ -138,7 +150,8 @@ impl GroupAccess for Group<'_> {
         &self.rows
     }
 
-    fn take(&mut self, staged: Vec<(Tree, IVec, Option<IVec>)>, events: Events) {
+    fn take(&mut self, staged: Vec<(Tree, IVec, Option<IVec>)>, freed: usize, events: Events) {
+        self.rows.freed += freed;
         for (tree, key, value) in staged {
             self.rows.set(tree, key, value);
         }
@@ -149,7 +162,7 @@ impl GroupAccess for Group<'_> {
 impl<'g> Writer<'g> {
     pub(super) fn new(group: &'g mut Group<'_>) -> Self {
         let now = group.shared.clock.now();
-        Self { group, staged: Vec::with_capacity(8), events: Events::default(), now }
+        Self { group, staged: Vec::with_capacity(8), freed: 0, events: Events::default(), now }
     }
 
     /// The moment this work is done at.
@@ -238,17 +251,26 @@ impl<'g> Writer<'g> {
 
     /// Whether this work alone has staged as much as a group takes.
     pub fn is_full(&self) -> bool {
-        self.staged.len() >= super::commit::GROUP_ROWS
+        self.staged.len() >= super::commit::GROUP_ROWS || self.freed >= super::commit::GROUP_FREED
+    }
+
+    /// Expiry stages the removal of rows with so many bytes.
+    pub(super) fn freed(&mut self, bytes: usize) {
+        self.freed += bytes;
+        let Shared { space, tidy, .. } = self.group.shared();
+        space.freed(bytes);
+        tidy.freed(bytes as u64, space.is_growing());
     }
 
     /// Forgets what this work staged.
     pub(super) fn drop_staged(&mut self) {
         self.staged.clear();
+        self.freed = 0;
         self.events = Events::default();
     }
 
     /// Hands what was staged to the group.
     pub(super) fn finish(self) {
-        self.group.take(self.staged, self.events);
+        self.group.take(self.staged, self.freed, self.events);
     }
 }

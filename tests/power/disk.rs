@@ -40,6 +40,15 @@ pub struct Counts {
     pub names: u64,
 }
 
+/// From one barrier to the next, of whatever file.
+#[derive(Clone, Copy, Default)]
+pub struct Stretch {
+    pub begin: u64,
+    pub end: u64,
+    /// Bytes written in it.
+    pub bytes: u64,
+}
+
 /// What a call does to a file.
 pub enum Change {
     Bytes { offset: u64, data: Vec<u8> },
@@ -105,6 +114,10 @@ pub struct Disk {
     descriptors: HashMap<i32, Id>,
     running: HashMap<u64, Running>,
     pub counts: Counts,
+    /// Those that a barrier ended.
+    pub stretches: Vec<Stretch>,
+    /// The one that goes on.
+    stretch: Stretch,
 }
 
 impl Disk {
@@ -118,6 +131,8 @@ impl Disk {
             descriptors: HashMap::new(),
             running: HashMap::new(),
             counts: Counts::default(),
+            stretches: Vec::new(),
+            stretch: Stretch::default(),
         };
         for folder in folders {
             let node = disk.node(true);
@@ -146,6 +161,7 @@ impl Disk {
             (Kind::Write, false) => {
                 self.counts.writes += 1;
                 self.counts.bytes += record.data.len() as u64;
+                self.stretch.bytes += record.data.len() as u64;
                 let change = Change::Bytes { offset: record.offset, data: record.data.clone() };
                 self.begin_op(place, record, change)?;
             }
@@ -341,6 +357,8 @@ impl Disk {
             Some(Running::Barrier(node, begin)) if !failed => {
                 self.counts.barriers += 1;
                 self.nodes[node].barriers.push((begin, place));
+                self.stretches.push(Stretch { end: place, ..self.stretch });
+                self.stretch = Stretch { begin: place, ..Stretch::default() };
             }
             Some(Running::Impossible(problem)) if !failed => return Err(problem),
             Some(Running::Barrier(..) | Running::Impossible(_)) | None => {}

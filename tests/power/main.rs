@@ -33,6 +33,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use check::{Fault, Stood};
+use disk::Stretch;
 use image::{MODES, Plan};
 use record::Recording;
 use support::daemon::say;
@@ -50,6 +51,11 @@ const CONTROL_IMAGES: u64 = 12;
 const START_PERCENT: u64 = 30;
 /// A start is over after so many records, or at the first acknowledgement.
 const START_RECORDS: u64 = 80;
+/// So many per cent of the others come where most was written since the last barrier: there sled may
+/// have taken places again that it moved away from.
+const BULK_PERCENT: u64 = 25;
+/// Chosen from so many of the longest stretches between barriers.
+const BULKS: u64 = 6;
 /// So many per cent of the others come right around an acknowledgement, where they hurt most.
 const SHARP_PERCENT: u64 = 60;
 /// No more faults than these are told in full.
@@ -146,7 +152,7 @@ fn history(
     }
     say(&format!(
         "  history {number}: {} records, {} writes of {} KiB, {} barriers, {} sync_file_range, \
-         {} changed names, {} acknowledged",
+         {} changed names, {} acknowledged, at most {} KiB between two barriers",
         recording.last,
         counts.writes,
         counts.bytes / 1024,
@@ -154,6 +160,7 @@ fn history(
         counts.sync_ranges,
         counts.names,
         recording.promises.acknowledged.len(),
+        recording.disk.stretches.iter().map(|stretch| stretch.bytes).max().unwrap_or(0) / 1024,
     ));
     let mut figures = Figures::default();
     figures.images(&recording, &folder, seed + number, images);
@@ -297,6 +304,12 @@ fn plan(recording: &Recording, chance: &mut Chance, number: u64) -> Plan {
         let start = recording.starts[chance.between(0, recording.starts.len() as u64 - 1) as usize];
         let starting = recording.while_starting(start);
         chance.between(start, (*starting.end()).min(start + START_RECORDS))
+    } else if chance.percent(BULK_PERCENT) {
+        let mut stretches = recording.disk.stretches.clone();
+        stretches.sort_unstable_by_key(|stretch| std::cmp::Reverse(stretch.bytes));
+        let index = chance.between(0, BULKS.min(stretches.len() as u64) - 1) as usize;
+        let Stretch { begin, end, .. } = stretches[index];
+        chance.between((begin + end) / 2, end)
     } else if chance.percent(SHARP_PERCENT) {
         // From some acknowledgement itself to a few records later.
         let index = chance.between(0, acknowledged.len() as u64 - 1) as usize;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::disk::Disk;
 use crate::support::daemon::{self, Daemon};
-use crate::support::http::Client;
+use crate::support::http::{Answer, Client};
 use crate::support::receiver::{Policy, Receiver, fnv};
 use crate::support::{Chance, poll};
 use crate::trace::{self, Promises};
@@ -30,6 +30,10 @@ const MESSAGES_PER_CLIENT: u64 = 30;
 const LITTER: u64 = 40;
 /// Bytes of each: some twenty rows.
 const LITTER_BYTES: usize = 100_000;
+/// Messages of an application that is then deleted: the next life removes them in one piece.
+const BULK_LITTER: u64 = 40;
+/// Bytes of each: some fifty rows.
+const BULK_BYTES: usize = 250_000;
 /// Their event type; see [`crate::trace::Promises`].
 pub const LITTER_TYPE: &str = "power.litter";
 const EVENT_TYPE: &str = "power.test";
@@ -222,20 +226,43 @@ fn send(
 /// Sends large messages and has their payloads removed, until enough or until the daemon is gone.
 fn litter(port: u16, token: &str, path: &str) -> Result<(), String> {
     let Ok(mut client) = Client::connect(port, token) else { return Ok(()) };
-    let short = format!("{path}?with_content=false");
-    for number in 0..LITTER {
-        let payload = json!({"number": number, "fill": "litter".repeat(LITTER_BYTES / 6)});
-        let body = json!({"eventType": LITTER_TYPE, "payload": payload});
-        let Ok(answer) = client.post(&short, &[], &body.to_string()) else { break };
-        let Some(id) = answer.body["id"].as_str().filter(|_| answer.status == 202) else {
-            return Err(format!("POST {path}: {} {}", answer.status, answer.body));
+    let Ok(app) = client.post("/api/v1/app", &[], &json!({"name": "litter"}).to_string()) else {
+        return Ok(());
+    };
+    let app = app.body["id"].as_str().ok_or("the application has no id")?.to_owned();
+    for _ in 0..BULK_LITTER {
+        let Some(_) = post_litter(&mut client, &format!("/api/v1/app/{app}/msg"), BULK_BYTES)?
+        else {
+            return Ok(());
         };
+    }
+    let Ok(answer) = client.delete(&format!("/api/v1/app/{app}")) else { return Ok(()) };
+    gone(&answer)?;
+    for _ in 0..LITTER {
+        let Some(id) = post_litter(&mut client, path, LITTER_BYTES)? else { break };
         let Ok(answer) = client.delete(&format!("{path}/{id}/content")) else { break };
-        if answer.status != 204 {
-            return Err(format!("DELETE {path}/{id}/content: {}", answer.status));
-        }
+        gone(&answer)?;
     }
     Ok(())
+}
+
+fn gone(answer: &Answer) -> Result<(), String> {
+    if answer.status == 204 {
+        Ok(())
+    } else {
+        Err(format!("DELETE: {} {}", answer.status, answer.body))
+    }
+}
+
+/// Its id; `None` when the daemon is gone.
+fn post_litter(client: &mut Client, path: &str, bytes: usize) -> Result<Option<String>, String> {
+    let body = json!({"eventType": LITTER_TYPE, "payload": {"fill": "litter".repeat(bytes / 6)}});
+    let short = format!("{path}?with_content=false");
+    let Ok(answer) = client.post(&short, &[], &body.to_string()) else { return Ok(None) };
+    match answer.body["id"].as_str().filter(|_| answer.status == 202) {
+        Some(id) => Ok(Some(id.to_owned())),
+        None => Err(format!("POST {path}: {} {}", answer.status, answer.body)),
+    }
 }
 
 /// The payload of a message: bytes that are unlike those of any other, some of several chunks.
