@@ -31,10 +31,6 @@ pub const GROUP_ROWS: usize = 2048;
 /// Bytes of rows whose removal expiry stages, after which a group takes no more work. sled writes what
 /// is left beside them anew, and joins pages that have become small when somebody reads there next.
 pub const GROUP_FREED: usize = 256 * 1024;
-/// A group that writes or removes so many bytes may fill several of sled's segments, and sled takes
-/// places again for them that it moved away from before the group: that has to last by then. Without
-/// this and [`GROUP_FREED`], of 100 power cuts in the removal of many large rows 3 broke the store.
-const SETTLE_BYTES: usize = 256 * 1024;
 /// Writes that may wait for the commit thread; one more is refused with [`Error::Busy`].
 pub const WAITING_WRITES: usize = 8192;
 /// A recorded attempt waits at most this long for company before it is made to last.
@@ -196,9 +192,7 @@ impl<'a> OpenGroup<'a> {
         let row_bytes = rows.bytes();
         let (count, removals) = rows.counts();
         shared.tidy.wrote(count, removals);
-        if shared.tidy_up(&mut rows) || row_bytes + rows.freed() >= SETTLE_BYTES {
-            shared.trees.settle()?;
-        }
+        shared.tidy_up(&mut rows);
         rows.apply(&shared.trees)?;
         #[cfg(test)]
         super::planted::before_flush();

@@ -212,7 +212,9 @@ impl Writer<'_> {
     }
 
     pub(super) fn remove_prefix(&mut self, tree: Tree, prefix: &[u8]) -> Result<()> {
-        for (key, value) in self.scan(tree, prefix, usize::MAX)? {
+        let rows = self.scan(tree, prefix, usize::MAX)?;
+        self.shared().trees.settle()?;
+        for (key, value) in rows {
             self.remove(tree, &key);
             self.freed(value.len());
         }

@@ -136,8 +136,11 @@ impl Trees {
         self.barrier.sync()
     }
 
-    /// Makes last what sled wrote by itself since the last flush. A read may join pages that removals
-    /// have left small, and for each of them sled moves another one.
+    /// Makes last what sled wrote by itself since the last flush; costs nothing when that is nothing.
+    ///
+    /// A read may join pages that removals have left small, and for each of them sled moves another one.
+    /// It takes their old places again a few segments later, though not while a transaction lasts. So
+    /// where much is removed or written this comes in between.
     pub(super) fn settle(&self) -> Result<()> {
         if self.db.flush()? > 0 {
             self.barrier.sync()?;

@@ -18,6 +18,12 @@ use crate::model::id::ID_BYTES;
 /// Rows of one tree for which a group makes room at once.
 const USUAL_ROWS: usize = super::commit::GROUP_URGENT;
 
+/// A group that writes so many bytes may fill several of sled's segments, and is settled first. Without,
+/// of a hundred power cuts in such groups three left a store that did not open.
+const LARGE: usize = 192 * 1024;
+/// As is one that removes so many: what is left beside them is written anew.
+const LARGE_FREED: usize = 32 * 1024;
+
 /// Rows to be written: the last word on each key, `None` to remove it.
 #[derive(Default)]
 pub(super) struct Rows {
@@ -50,11 +56,6 @@ impl Rows {
         self.bytes
     }
 
-    /// Bytes of the large rows that are removed.
-    pub(super) fn freed(&self) -> usize {
-        self.freed
-    }
-
     /// How many, and how many of them are removals. A row that was staged twice counts twice.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.count, self.removals)
@@ -67,6 +68,9 @@ impl Rows {
     /// Writes all rows in one transaction over the trees they are in. They do not last before a
     /// flush.
     pub(super) fn apply(&self, trees: &Trees) -> Result<()> {
+        if self.bytes >= LARGE || self.freed >= LARGE_FREED {
+            self.settle(trees)?;
+        }
         let handles: Vec<_> =
             self.by_tree.iter().map(|(tree, _)| trees.tree(*tree).clone()).collect();
         let written: sled::transaction::TransactionResult<(), ()> =
@@ -82,6 +86,20 @@ impl Rows {
                 Ok(())
             });
         written.map_err(|err| Error::io("committing", format!("{err:?}")))
+    }
+
+    /// Reads every row that is to be written, and makes last what that makes sled write by itself
+    /// ([`Trees::settle`]). The transaction reads them too before it writes, and then finds nothing to do.
+    fn settle(&self, trees: &Trees) -> Result<()> {
+        for (tree, rows) in &self.by_tree {
+            let mut keys: Vec<_> = rows.keys().collect();
+            keys.sort_unstable();
+            for key in keys {
+                trees.tree(*tree).get(key)?;
+                trees.settle()?;
+            }
+        }
+        Ok(())
     }
 }
 
