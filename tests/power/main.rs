@@ -309,7 +309,7 @@ fn plan(recording: &Recording, chance: &mut Chance, number: u64) -> Plan {
         stretches.sort_unstable_by_key(|stretch| std::cmp::Reverse(stretch.bytes));
         let index = chance.between(0, BULKS.min(stretches.len() as u64) - 1) as usize;
         let Stretch { begin, end, .. } = stretches[index];
-        chance.between((begin + end) / 2, end)
+        chance.between(begin.midpoint(end), end)
     } else if chance.percent(SHARP_PERCENT) {
         // From some acknowledgement itself to a few records later.
         let index = chance.between(0, acknowledged.len() as u64 - 1) as usize;
