@@ -19,6 +19,8 @@ use super::{Shared, Store};
 
 /// Changes of one step: sled moves a dozen pages for them.
 const STEP: u64 = 128;
+/// Changes of one step while the file has to shrink: then there are many, and each costs a sync.
+const SHRINKING_STEP: u64 = 1024;
 /// Changes a removal owes. Without expiry what is written pays for it. With 2 the file held 4.3 bytes for
 /// a byte alive while a million messages came and went (measured).
 const REMOVAL: u64 = 4;
@@ -28,7 +30,7 @@ const BYTES: u64 = 512;
 /// A byte counts so often while the file has to shrink. With half of it the file shrank after one
 /// load in two (measured).
 const SHRINKING: u64 = 20;
-/// Most changes that are owed: eight thousand steps, each with syncs of its own when nothing else comes.
+/// Most changes that are owed: a thousand steps while the file has to shrink.
 const MOST_OWED: u64 = 1_000_000;
 
 /// What is to be changed for the sake of what was removed. Only staged work and the commit thread
@@ -81,11 +83,12 @@ impl Shared {
         if !self.is_to_tidy() {
             return;
         }
-        self.tidy.count(0, STEP);
+        let changes = if self.space.is_growing() { SHRINKING_STEP } else { STEP };
+        self.tidy.count(0, changes);
         // Another value each time, after a restart too: sled does nothing for a row that stays as it is.
         let step = self.tidy.steps.fetch_add(1, Ordering::Relaxed);
         let value: IVec = [step.to_be_bytes(), self.clock.now().0.to_be_bytes()].concat().into();
-        for row in 0..STEP {
+        for row in 0..changes {
             rows.set(Tree::Tidy, (&row.to_be_bytes()).into(), Some(value.clone()));
         }
     }
