@@ -133,7 +133,7 @@ impl Template {
 
     /// Whether it holds the exact bytes of the body.
     pub(crate) fn has_body(&self) -> bool {
-        self.0.contains(&Part::Body) || self.0.contains(&Part::Payload)
+        self.0.contains(&Part::Body) || self.has_payload()
     }
 
     pub(crate) fn has_url(&self) -> bool {

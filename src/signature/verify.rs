@@ -209,10 +209,8 @@ impl Profile {
         let event_type = self.first_of(&self.event_type, scope, ".")?;
         let signed_digest =
             self.covers_meaning(scope.view).then(|| Hash::Sha256.digest(&[&matched.signature]));
-        let digest = || match &signed_digest {
-            Some(digest) => digest.clone(),
-            None => Hash::Sha256.digest(&[&matched.signature, scope.view.request.body]),
-        };
+        let with_body = || Hash::Sha256.digest(&[&matched.signature, scope.view.request.body]);
+        let digest = || signed_digest.clone().unwrap_or_else(with_body);
         let dedupe_key = event_id.as_ref().map(|id| format!("id:{id}"));
         Ok(Verified {
             dedupe_key: dedupe_key.unwrap_or_else(|| format!("sha256:{}", hex(&digest()))),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::durable::{self, Barrier};
 use super::error::{Error, Result};
-use super::zeros::UsedMemory;
+use super::zeros;
 
 macro_rules! trees {
     ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {
@@ -179,7 +179,7 @@ fn open_when_free(path: &Path, cache: u64) -> Result<sled::Db> {
 }
 
 fn open_sled(path: &Path, cache: u64) -> Result<sled::Db> {
-    let _used = UsedMemory::take();
+    let _used = zeros::hold_used();
     sled::Config::new()
         .path(path)
         .cache_capacity(cache)

@@ -160,7 +160,7 @@ fn history(
         counts.sync_ranges,
         counts.names,
         recording.promises.acknowledged.len(),
-        recording.disk.stretches.iter().map(|stretch| stretch.bytes).max().unwrap_or(0) / 1024,
+        recording.disk.longest_stretches().first().map_or(0, |stretch| stretch.bytes) / 1024,
     ));
     let mut figures = Figures::default();
     figures.images(&recording, &folder, seed + number, images);
@@ -305,8 +305,7 @@ fn plan(recording: &Recording, chance: &mut Chance, number: u64) -> Plan {
         let starting = recording.while_starting(start);
         chance.between(start, (*starting.end()).min(start + START_RECORDS))
     } else if chance.percent(BULK_PERCENT) {
-        let mut stretches = recording.disk.stretches.clone();
-        stretches.sort_unstable_by_key(|stretch| std::cmp::Reverse(stretch.bytes));
+        let stretches = recording.disk.longest_stretches();
         let index = chance.between(0, BULKS.min(stretches.len() as u64) - 1) as usize;
         let Stretch { begin, end, .. } = stretches[index];
         chance.between(begin.midpoint(end), end)

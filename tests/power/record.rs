@@ -230,13 +230,13 @@ fn litter(port: u16, token: &str, path: &str) -> Result<(), String> {
         return Ok(());
     };
     let app = app.body["id"].as_str().ok_or("the application has no id")?.to_owned();
+    let app = format!("/api/v1/app/{app}");
     for _ in 0..BULK_LITTER {
-        let Some(_) = post_litter(&mut client, &format!("/api/v1/app/{app}/msg"), BULK_BYTES)?
-        else {
+        if post_litter(&mut client, &format!("{app}/msg"), BULK_BYTES)?.is_none() {
             return Ok(());
-        };
+        }
     }
-    let Ok(answer) = client.delete(&format!("/api/v1/app/{app}")) else { return Ok(()) };
+    let Ok(answer) = client.delete(&app) else { return Ok(()) };
     gone(&answer)?;
     for _ in 0..LITTER {
         let Some(id) = post_litter(&mut client, path, LITTER_BYTES)? else { break };
