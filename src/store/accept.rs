@@ -72,12 +72,12 @@ impl Writer<'_> {
         new: NewMessage,
         headers: Vec<(String, String)>,
     ) -> Result<Arc<Message>> {
-        let shared = self.shared();
-        let room = shared.space.check_for(new.payload.len());
-        room.inspect_err(|_| shared.counters.refused_for_room.add(1))?;
         if let Some(event_id) = &new.event_id {
             self.take_event_id(app, event_id)?;
         }
+        let shared = self.shared();
+        let room = shared.space.check_for(new.payload.len());
+        room.inspect_err(|_| shared.counters.refused_for_room.add(1))?;
         let id = MessageId(self.new_id());
         if let Some(event_id) = &new.event_id {
             self.put(Tree::EventIds, &keys::named(&app.0, event_id), &id.0);

@@ -343,9 +343,7 @@ impl Writer<'_> {
         let key = keys::attempt(endpoint, attempt);
         let row = self.get(Tree::Attempts, &key)?.ok_or(Error::NotFound("attempt"))?;
         let (record, _): (AttemptRecord, _) = records::read_with_tail(Tree::Attempts, &row)?;
-        for (key, _) in self.scan(Tree::Responses, &attempt.0, usize::MAX)? {
-            self.remove(Tree::Responses, &key);
-        }
+        self.reclaim_prefix(Tree::Responses, &attempt.0)?;
         let attempt = record.into_domain(endpoint, attempt, Vec::new())?;
         self.write_attempt(&attempt, EXPUNGED.as_bytes());
         Ok(())

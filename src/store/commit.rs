@@ -28,7 +28,7 @@ pub const GROUP_JOBS: usize = 256;
 pub const GROUP_BYTES: usize = 512 * 1024;
 /// Rows after which a group takes no more work.
 pub const GROUP_ROWS: usize = 2048;
-/// Bytes of rows whose removal expiry stages, after which a group takes no more work. sled writes what
+/// Bytes of rows that were kept for long and go, after which a group takes no more work. sled writes what
 /// is left beside them anew, and joins pages that have become small when somebody reads there next.
 pub const GROUP_FREED: usize = 256 * 1024;
 /// Writes that may wait for the commit thread; one more is refused with [`Error::Busy`].
@@ -81,8 +81,8 @@ impl Job {
 pub(super) struct Written {
     answers: Vec<Answer>,
     events: Events,
-    /// Bytes of rows that do not last yet.
-    row_bytes: usize,
+    /// Bytes of rows that do not last yet; `None`: there are no rows.
+    row_bytes: Option<usize>,
 }
 
 /// What the commit thread does, one group at a time. The simulator calls it without a thread.
@@ -116,9 +116,9 @@ impl Committer {
 
     /// Makes last what was written, answers and tells.
     pub(super) fn finish(&mut self, written: Written) -> Result<()> {
-        if written.row_bytes > 0 {
+        if let Some(bytes) = written.row_bytes {
             self.shared.trees.flush()?;
-            self.shared.space.wrote(written.row_bytes, &self.shared.trees);
+            self.shared.space.wrote(bytes, &self.shared.trees);
         }
         self.tell(written);
         Ok(())
@@ -187,10 +187,8 @@ impl<'a> OpenGroup<'a> {
         let answers = self.answers;
         let (mut rows, events) = self.group.into_parts();
         if rows.is_empty() {
-            return Ok(Written { answers, events, row_bytes: 0 });
+            return Ok(Written { answers, events, row_bytes: None });
         }
-        // Before tidying adds to them: its rows are no work, and pay for nothing.
-        let row_bytes = rows.bytes();
         let (count, removals) = rows.counts();
         shared.tidy.wrote(count, removals);
         shared.tidy_up(&mut rows);
@@ -199,9 +197,9 @@ impl<'a> OpenGroup<'a> {
         super::planted::before_flush();
         #[cfg(test)]
         if super::planted::is(super::planted::Bug::AnswerBeforeFlush) {
-            return Ok(Written { answers, events, row_bytes: 0 });
+            return Ok(Written { answers, events, row_bytes: None });
         }
-        Ok(Written { answers, events, row_bytes })
+        Ok(Written { answers, events, row_bytes: Some(rows.bytes()) })
     }
 }
 

@@ -30,7 +30,9 @@ impl Store {
         let oldest = self.oldest_messages(app, horizon)?;
         let mut full = oldest.len() == STEP_MESSAGES;
         if !oldest.is_empty() {
-            full |= self.write_and_wait(move |writer| writer.remove_messages(app, &oldest))?;
+            full |= self.write_and_wait(move |writer| {
+                writer.reclaim_each(oldest, |writer, id| writer.remove_message(app, id))
+            })?;
         }
         Ok(full)
     }
@@ -62,16 +64,13 @@ impl Store {
         let mut full = due.len() == STEP_ROWS;
         if !due.is_empty() {
             full |= self.write_and_wait(move |writer| {
-                for (key, app, message) in due {
-                    if writer.is_full() {
-                        return Ok(true);
-                    }
+                writer.reclaim_each(due, |writer, (key, app, message)| {
                     writer.remove(Tree::PayloadExpiry, &key);
                     if writer.message(app, message)?.is_some() {
                         writer.expunge_payload(app, message)?;
                     }
-                }
-                Ok(false)
+                    Ok(())
+                })
             })?;
         }
         Ok(full)
@@ -85,11 +84,10 @@ impl Store {
         for row in self.shared.trees.tree(Tree::Idempotency).range(..end).take(STEP_ROWS) {
             old.push(row?.0);
         }
-        let full = old.len() == STEP_ROWS;
+        let mut full = old.len() == STEP_ROWS;
         if !old.is_empty() {
-            self.write_and_wait(move |writer| {
-                old.iter().for_each(|key| writer.remove(Tree::Idempotency, key));
-                Ok(())
+            full |= self.write_and_wait(move |writer| {
+                writer.reclaim_each(old, |writer, key| writer.reclaim(Tree::Idempotency, &key))
             })?;
         }
         Ok(full)
@@ -152,19 +150,24 @@ impl Store {
 }
 
 impl Writer<'_> {
-    /// Removes messages and all that hangs on them, whatever their state. `true` when not all of
-    /// them fit into a group: large payloads are many rows.
-    pub(super) fn remove_messages(&mut self, app: AppId, ids: &[MessageId]) -> Result<bool> {
-        for id in ids {
+    /// Removes one thing after the other. `true` when not all of them fit into a group: some are many
+    /// rows, and large ones.
+    pub(super) fn reclaim_each<T>(
+        &mut self,
+        things: Vec<T>,
+        remove: impl Fn(&mut Self, T) -> Result<()>,
+    ) -> Result<bool> {
+        for thing in things {
             if self.is_full() {
                 return Ok(true);
             }
-            self.remove_message(app, *id)?;
+            remove(self, thing)?;
         }
         Ok(false)
     }
 
-    fn remove_message(&mut self, app: AppId, id: MessageId) -> Result<()> {
+    /// Removes a message and all that hangs on it, whatever its state.
+    pub(super) fn remove_message(&mut self, app: AppId, id: MessageId) -> Result<()> {
         let Some(message) = self.message(app, id)? else { return Ok(()) };
         // A replay may have added endpoints the message was not scheduled for at first.
         let mut endpoints = message.endpoints.clone();
@@ -191,12 +194,12 @@ impl Writer<'_> {
             self.remove(Tree::AttemptsByMessage, &key);
         }
         for (endpoint, attempt) in attempts {
-            self.remove(Tree::Attempts, &keys::pair(&endpoint, &attempt));
-            self.remove_prefix(Tree::Responses, &attempt)?;
+            self.reclaim(Tree::Attempts, &keys::pair(&endpoint, &attempt))?;
+            self.reclaim_prefix(Tree::Responses, &attempt)?;
         }
-        self.remove_prefix(Tree::Deliveries, &id.0)?;
-        self.remove_prefix(Tree::Payloads, &id.0)?;
-        self.remove_prefix(Tree::MessageEndpoints, &id.0)?;
+        self.reclaim_prefix(Tree::Deliveries, &id.0)?;
+        self.reclaim_prefix(Tree::Payloads, &id.0)?;
+        self.reclaim_prefix(Tree::MessageEndpoints, &id.0)?;
         if let Some(event_id) = &message.event_id {
             self.remove(Tree::EventIds, &keys::named(&app.0, event_id));
         }
@@ -204,21 +207,7 @@ impl Writer<'_> {
         if self.get(Tree::PayloadExpiry, &expiry)?.is_some() {
             self.remove(Tree::PayloadExpiry, &expiry);
         }
-        let key = keys::message(app, id);
-        let row = self.get(Tree::Messages, &key)?;
-        self.freed(row.map_or(0, |row| row.len()));
-        self.remove(Tree::Messages, &key);
-        Ok(())
-    }
-
-    pub(super) fn remove_prefix(&mut self, tree: Tree, prefix: &[u8]) -> Result<()> {
-        let rows = self.scan(tree, prefix, usize::MAX)?;
-        self.shared().trees.settle()?;
-        for (key, value) in rows {
-            self.remove(tree, &key);
-            self.freed(value.len());
-        }
-        Ok(())
+        self.reclaim(Tree::Messages, &keys::message(app, id))
     }
 
     /// Removes a queue row that leads to no message: a resend that outlived what it was to send.

@@ -232,13 +232,13 @@ impl Writer<'_> {
         if message.payload_gone {
             return Ok(());
         }
-        self.remove_prefix(Tree::Payloads, &id.0)?;
+        self.reclaim_prefix(Tree::Payloads, &id.0)?;
         let message = Message { payload_gone: true, ..message };
         let record = codec::encode(&message_record(&message, 0));
         let key = keys::message(app, id);
         // A small payload goes with its row.
         let before = self.get(Tree::Messages, &key)?.map_or(0, |row| row.len());
-        self.freed(before.saturating_sub(record.len()));
+        self.note_freed(before.saturating_sub(record.len()));
         self.put(Tree::Messages, &key, record);
         Ok(())
     }

@@ -291,9 +291,7 @@ impl Writer<'_> {
 
     fn remove_refused(&mut self, key: &[u8]) -> Result<()> {
         if let Some((_, id)) = keys::split_pair(key) {
-            for (chunk, _) in self.scan(Tree::RefusedBytes, &id, usize::MAX)? {
-                self.remove(Tree::RefusedBytes, &chunk);
-            }
+            self.reclaim_prefix(Tree::RefusedBytes, &id)?;
         }
         self.remove(Tree::Refused, key);
         Ok(())
@@ -361,11 +359,11 @@ impl Store {
                 orphans.extend(rows.filter_map(std::result::Result::ok));
             }
         }
-        let full = old.len() >= STEP_ROWS;
+        let mut full = old.len() >= STEP_ROWS;
         if !old.is_empty() || !orphans.is_empty() {
-            self.write_and_wait(move |writer| {
+            full |= self.write_and_wait(move |writer| {
                 old.iter().for_each(|key| writer.remove(Tree::Seen, key));
-                orphans.iter().try_for_each(|key| writer.remove_refused(key))
+                writer.reclaim_each(orphans, |writer, key| writer.remove_refused(&key))
             })?;
         }
         Ok(full)

@@ -5,8 +5,8 @@
 //! grows. Large rows fill a segment with few changes: behind many small messages, large ones made
 //! the file three times as large as alone (measured). And a store that takes nothing because it is at
 //! `storage.max_size` changes nothing, so it would stay there. So removals owe changes, every row
-//! that is written pays one, and the rest is paid with changes that mean nothing, some with each group.
-//! The janitor sees to groups when nobody else does.
+//! that is written pays one, and the rest is paid with changes that mean nothing: by the janitor, and with
+//! groups that remove much.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,22 +14,28 @@ use sled::IVec;
 
 use super::error::Result;
 use super::trees::Tree;
-use super::writer::Rows;
+use super::writer::{Rows, Writer};
 use super::{Shared, Store};
 
 /// Changes of one step: sled moves a dozen pages for them.
 const STEP: u64 = 128;
-/// Changes of one step while the file has to shrink: then there are many, and each costs a sync.
-const SHRINKING_STEP: u64 = 1024;
-/// Changes a removal owes. Without expiry what is written pays for it. With 2 the file held 4.3 bytes for
-/// a byte alive while a million messages came and went (measured).
+/// Most changes of one step, while the file has to shrink. What is set aside for a disk without room
+/// has to take what sled moves for them: see `space_tests`.
+pub(super) const SHRINKING_STEP: u64 = 192;
+/// Steps the janitor has made at once: each costs a sync.
+const STEPS_AT_ONCE: usize = 8;
+/// With so many changes owed every group makes a step. With fewer only those do that make somebody wait
+/// anyhow, since they remove much: nobody's message is slower for others that have expired.
+const PRESSING: u64 = 16 * STEP;
+/// Changes a removal owes. With 2 the file held 4.3 bytes for a byte alive while a million messages came
+/// and went (measured).
 const REMOVAL: u64 = 4;
 /// Bytes removed that owe a change. With a fifth of it large pages were moved again and again: thrice
 /// the writing for a file hardly smaller (measured).
 const BYTES: u64 = 512;
 /// A byte counts so often while the file has to shrink. With half of it the file shrank after one
 /// load in two (measured).
-const SHRINKING: u64 = 20;
+const SHRINKING: u64 = 160;
 /// Most changes that are owed: a thousand steps while the file has to shrink.
 const MOST_OWED: u64 = 1_000_000;
 
@@ -67,44 +73,71 @@ impl Tidy {
     fn is_due(&self) -> bool {
         self.owed.load(Ordering::Relaxed) >= STEP
     }
+
+    fn is_pressing(&self) -> bool {
+        self.owed.load(Ordering::Relaxed) >= PRESSING
+    }
+
+    /// Takes up to so many of the changes that are owed.
+    fn take(&self, most: u64) -> u64 {
+        let changes = self.owed.load(Ordering::Relaxed).min(most);
+        self.count(0, changes);
+        changes
+    }
 }
 
 impl Shared {
-    /// Whether a step is due and may be made. On a disk without room none may: moving takes room
-    /// first.
-    fn is_to_tidy(&self) -> bool {
-        self.tidy.is_due() && !self.space.is_short()
+    /// Stages a step with a group that is slow anyhow, or when much is owed.
+    pub(super) fn tidy_up(&self, rows: &mut Rows) {
+        if (rows.freed() > 0 || self.tidy.is_pressing()) && !rows.tidies() {
+            self.tidy_step(|key, value| rows.set(Tree::Tidy, key, Some(value)));
+        }
     }
 
     /// Stages the changes of one step with a group, if it is due. They have to be in its transaction:
     /// sled moves pages for them, and takes a place again some segments after it has moved away from
     /// there, but never while the transaction lasts. By the next one the group lasts.
-    pub(super) fn tidy_up(&self, rows: &mut Rows) {
-        if !self.is_to_tidy() {
+    ///
+    /// On a disk without room there is none: moving takes room first.
+    fn tidy_step(&self, mut stage: impl FnMut(IVec, IVec)) {
+        if !self.tidy.is_due() || self.space.is_short() {
             return;
         }
-        let changes = if self.space.is_growing() { SHRINKING_STEP } else { STEP };
-        self.tidy.count(0, changes);
+        let changes = self.tidy.take(if self.space.is_growing() { SHRINKING_STEP } else { STEP });
         // Another value each time, after a restart too: sled does nothing for a row that stays as it is.
         let step = self.tidy.steps.fetch_add(1, Ordering::Relaxed);
         let value: IVec = [step.to_be_bytes(), self.clock.now().0.to_be_bytes()].concat().into();
         for row in 0..changes {
-            rows.set(Tree::Tidy, (&row.to_be_bytes()).into(), Some(value.clone()));
+            stage((&row.to_be_bytes()).into(), value.clone());
         }
     }
 }
 
 impl Store {
-    /// Sees to a group that one step can go with, if one is due. `true` when another one is.
+    /// Makes some steps, if they are due. `true` when there are more.
     pub fn tidy(&self) -> Result<bool> {
-        if !self.shared.is_to_tidy() {
-            return Ok(false);
+        let is_due = || self.shared.tidy.is_due() && !self.shared.space.is_short();
+        for _ in 0..STEPS_AT_ONCE {
+            if !is_due() {
+                break;
+            }
+            self.write_and_wait(|writer| {
+                writer.tidy();
+                Ok(())
+            })?;
         }
-        self.write_and_wait(|writer| {
-            writer.put(Tree::Tidy, b"unchanged", &[]);
-            Ok(())
-        })?;
-        Ok(self.shared.tidy.is_due())
+        Ok(is_due())
+    }
+}
+
+impl Writer<'_> {
+    /// Stages one step, if it is due.
+    fn tidy(&mut self) {
+        let mut rows = Vec::new();
+        self.shared().tidy_step(|key, value| rows.push((key, value)));
+        for (key, value) in rows {
+            self.put(Tree::Tidy, &key, value);
+        }
     }
 }
 
@@ -119,6 +152,8 @@ mod tests {
         tidy.wrote(1000, 0);
         tidy.wrote(100, 100);
         assert_eq!(tidy.owed.load(Ordering::Relaxed), 300);
+        assert_eq!((tidy.take(192), tidy.take(192)), (192, 108), "no more than is owed");
+        tidy.wrote(100, 100);
         tidy.wrote(400, 0);
         tidy.freed(STEP * BYTES - 1, false);
         assert!(!tidy.is_due());

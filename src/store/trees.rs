@@ -137,11 +137,13 @@ impl Trees {
     }
 
     /// Makes last what sled wrote by itself since the last flush; costs nothing when that is nothing.
+    /// Only for the commit thread: whoever else flushed would hide from it what does not last yet.
     ///
     /// A read may join pages that removals have left small, and for each of them sled moves another one.
     /// It takes their old places again a few segments later, though not while a transaction lasts. So
-    /// where much is removed or written this comes in between.
-    pub(super) fn settle(&self) -> Result<()> {
+    /// where much is removed or written this comes in between. What sled flushed for a read of its own is
+    /// not seen here: [`Trees::flush`] has to follow.
+    pub(super) fn sync_own_writes(&self) -> Result<()> {
         if self.db.flush()? > 0 {
             self.barrier.sync()?;
         }

@@ -18,8 +18,8 @@ use crate::model::id::ID_BYTES;
 /// Rows of one tree for which a group makes room at once.
 const USUAL_ROWS: usize = super::commit::GROUP_URGENT;
 
-/// A group that writes so many bytes may fill several of sled's segments, and is settled first. Without,
-/// of a hundred power cuts in such groups three left a store that did not open.
+/// A group that writes so many bytes may fill several of sled's segments, and its rows are read ahead.
+/// Without, of a hundred power cuts in such groups three left a store that did not open.
 const LARGE: usize = 192 * 1024;
 /// As is one that removes so many: what is left beside them is written anew.
 const LARGE_FREED: usize = 32 * 1024;
@@ -40,9 +40,13 @@ impl Rows {
     }
 
     pub(super) fn set(&mut self, tree: Tree, key: IVec, value: Option<IVec>) {
-        self.count += 1;
-        self.removals += usize::from(value.is_none());
-        self.bytes += key.len() + value.as_ref().map_or(0, |v| v.len());
+        // Rows for tidying are no work: they pay for nothing.
+        if tree != Tree::Tidy {
+            self.count += 1;
+            // A delivery that ends takes its queue row away: that is no expiry.
+            self.removals += usize::from(value.is_none() && tree != Tree::Queue);
+            self.bytes += key.len() + value.as_ref().map_or(0, |v| v.len());
+        }
         if let Some((_, rows)) = self.by_tree.iter_mut().find(|(t, _)| *t == tree) {
             rows.insert(key, value);
         } else {
@@ -56,6 +60,16 @@ impl Rows {
         self.bytes
     }
 
+    /// Bytes of rows that were kept for long and go now.
+    pub(super) fn freed(&self) -> usize {
+        self.freed
+    }
+
+    /// Whether sled is to tidy up with them.
+    pub(super) fn tidies(&self) -> bool {
+        self.of(Tree::Tidy).is_some()
+    }
+
     /// How many, and how many of them are removals. A row that was staged twice counts twice.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.count, self.removals)
@@ -66,10 +80,12 @@ impl Rows {
     }
 
     /// Writes all rows in one transaction over the trees they are in. They do not last before a
-    /// flush.
+    /// flush; but what sled writes by itself because a group is large lasts before that is begun.
     pub(super) fn apply(&self, trees: &Trees) -> Result<()> {
         if self.bytes >= LARGE || self.freed >= LARGE_FREED {
-            self.settle(trees)?;
+            self.read_ahead(trees)?;
+        } else if self.tidies() {
+            trees.sync_own_writes()?;
         }
         let handles: Vec<_> =
             self.by_tree.iter().map(|(tree, _)| trees.tree(*tree).clone()).collect();
@@ -89,17 +105,18 @@ impl Rows {
     }
 
     /// Reads every row that is to be written, and makes last what that makes sled write by itself
-    /// ([`Trees::settle`]). The transaction reads them too before it writes, and then finds nothing to do.
-    fn settle(&self, trees: &Trees) -> Result<()> {
+    /// ([`Trees::sync_own_writes`]). The transaction reads them too before it writes, and then finds
+    /// nothing to do.
+    fn read_ahead(&self, trees: &Trees) -> Result<()> {
         for (tree, rows) in &self.by_tree {
             let mut keys: Vec<_> = rows.keys().collect();
             keys.sort_unstable();
             for key in keys {
                 trees.tree(*tree).get(key)?;
-                trees.settle()?;
+                trees.sync_own_writes()?;
             }
         }
-        Ok(())
+        trees.flush()
     }
 }
 
@@ -169,7 +186,12 @@ impl GroupAccess for Group<'_> {
     }
 
     fn take(&mut self, staged: Vec<(Tree, IVec, Option<IVec>)>, freed: usize, events: Events) {
-        self.rows.freed += freed;
+        if freed > 0 {
+            let Shared { space, tidy, .. } = self.shared;
+            self.rows.freed += freed;
+            space.freed(freed);
+            tidy.freed(freed as u64, space.is_growing());
+        }
         for (tree, key, value) in staged {
             self.rows.set(tree, key, value);
         }
@@ -230,7 +252,7 @@ impl<'g> Writer<'g> {
         Ok(())
     }
 
-    /// Stages the removal of a row.
+    /// Stages the removal of a small row. Where many may go at once it is [`Writer::reclaim`].
     pub(super) fn remove(&mut self, tree: Tree, key: &[u8]) {
         self.staged.push((tree, key.into(), None));
     }
@@ -272,12 +294,30 @@ impl<'g> Writer<'g> {
         self.staged.len() >= super::commit::GROUP_ROWS || self.freed >= super::commit::GROUP_FREED
     }
 
-    /// Expiry stages the removal of rows with so many bytes.
-    pub(super) fn freed(&mut self, bytes: usize) {
+    /// Stages the removal of a row of any length that was kept for long: its bytes are room for others,
+    /// sled tidies up after them, and a group takes only so many ([`Writer::is_full`]).
+    pub(super) fn reclaim(&mut self, tree: Tree, key: &[u8]) -> Result<()> {
+        if let Some(row) = self.get(tree, key)? {
+            self.note_freed(row.len());
+            self.remove(tree, key);
+        }
+        Ok(())
+    }
+
+    /// Like [`Writer::reclaim`], all rows whose keys begin so.
+    pub(super) fn reclaim_prefix(&mut self, tree: Tree, prefix: &[u8]) -> Result<()> {
+        let rows = self.scan(tree, prefix, usize::MAX)?;
+        self.shared().trees.sync_own_writes()?;
+        for (key, value) in rows {
+            self.note_freed(value.len());
+            self.remove(tree, &key);
+        }
+        Ok(())
+    }
+
+    /// Rows lose so many bytes.
+    pub(super) fn note_freed(&mut self, bytes: usize) {
         self.freed += bytes;
-        let Shared { space, tidy, .. } = self.group.shared();
-        space.freed(bytes);
-        tidy.freed(bytes as u64, space.is_growing());
     }
 
     /// Forgets what this work staged.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Stretch};
 use crate::support::daemon::{self, Daemon};
 use crate::support::http::{Answer, Client};
 use crate::support::receiver::{Policy, Receiver, fnv};
@@ -30,13 +30,15 @@ const MESSAGES_PER_CLIENT: u64 = 30;
 const LITTER: u64 = 40;
 /// Bytes of each: some twenty rows.
 const LITTER_BYTES: usize = 100_000;
-/// Messages of an application that is then deleted: the next life removes them in one piece.
+/// Messages of an application that is then deleted: the next life removes them as it starts.
 const BULK_LITTER: u64 = 40;
 /// Bytes of each: some fifty rows.
 const BULK_BYTES: usize = 250_000;
 /// Their event type; see [`crate::trace::Promises`].
 pub const LITTER_TYPE: &str = "power.litter";
 const EVENT_TYPE: &str = "power.test";
+/// A start is over after so many records, or at the next acknowledgement.
+const START_RECORDS: u64 = 80;
 /// Name of the data folder in the folder that is recorded.
 pub const DATA: &str = "data";
 /// Slow enough that some deliveries are always under way or still to come.
@@ -152,6 +154,7 @@ fn live(
     if recording.app.is_empty() {
         recording.app = prepare(port, &token, &recording.receiver.url())?;
     }
+    bulk(port, &token)?;
     let path = format!("/api/v1/app/{}/msg", recording.app);
     let count = AtomicU64::new(0);
     let enough = match end {
@@ -223,21 +226,22 @@ fn send(
     Ok(told)
 }
 
+/// Fills an application with large messages and deletes it.
+fn bulk(port: u16, token: &str) -> Result<(), String> {
+    let mut client = Client::connect(port, token).map_err(|error| error.to_string())?;
+    let app = client.expect(201, "/api/v1/app", &json!({"name": "litter"}))?;
+    let app = app["id"].as_str().ok_or("the application has no id")?.to_owned();
+    let app = format!("/api/v1/app/{app}");
+    for _ in 0..BULK_LITTER {
+        let posted = post_litter(&mut client, &format!("{app}/msg"), BULK_BYTES)?;
+        posted.ok_or("the daemon is gone before the load")?;
+    }
+    gone(&client.delete(&app).map_err(|error| error.to_string())?)
+}
+
 /// Sends large messages and has their payloads removed, until enough or until the daemon is gone.
 fn litter(port: u16, token: &str, path: &str) -> Result<(), String> {
     let Ok(mut client) = Client::connect(port, token) else { return Ok(()) };
-    let Ok(app) = client.post("/api/v1/app", &[], &json!({"name": "litter"}).to_string()) else {
-        return Ok(());
-    };
-    let app = app.body["id"].as_str().ok_or("the application has no id")?.to_owned();
-    let app = format!("/api/v1/app/{app}");
-    for _ in 0..BULK_LITTER {
-        if post_litter(&mut client, &format!("{app}/msg"), BULK_BYTES)?.is_none() {
-            return Ok(());
-        }
-    }
-    let Ok(answer) = client.delete(&app) else { return Ok(()) };
-    gone(&answer)?;
     for _ in 0..LITTER {
         let Some(id) = post_litter(&mut client, path, LITTER_BYTES)? else { break };
         let Ok(answer) = client.delete(&format!("{path}/{id}/content")) else { break };
@@ -293,10 +297,21 @@ impl Recording {
         self.disk.settle(self.last)
     }
 
-    /// From this start of the daemon to where it is surely over: the next acknowledgement.
+    /// From this start of the daemon to where it is surely over.
     pub fn while_starting(&self, start: u64) -> std::ops::RangeInclusive<u64> {
         let later = self.promises.acknowledged.values().copied().filter(|place| *place > start);
-        start..=later.min().map_or(self.last, |place| place - 1)
+        let next = later.min().map_or(self.last, |place| place - 1);
+        start..=next.min(start + START_RECORDS)
+    }
+
+    /// The stretches between barriers while it ran, the one with most bytes first. When it starts sled
+    /// overwrites what is free with zeros: that is much, and loses nothing.
+    pub fn longest_stretches(&self) -> Vec<Stretch> {
+        let starting: Vec<_> =
+            self.starts.iter().map(|start| self.while_starting(*start)).collect();
+        let mut stretches = self.disk.longest_stretches();
+        stretches.retain(|stretch| !starting.iter().any(|range| range.contains(&stretch.begin)));
+        stretches
     }
 
     /// The trace must hold every acknowledgement that a client got, and every delivery.

@@ -33,6 +33,8 @@ pub use steps::{STEP_MESSAGES, Step};
 pub const RUNNING_TASKS: usize = 1000;
 /// Tasks one step of expiry removes.
 const EXPIRE_TASKS: usize = 64;
+/// Rows of a task that are looked at together when it goes.
+const ROWS_AT_ONCE: usize = 16;
 
 /// Wakes whoever takes steps when there is a task to take.
 #[derive(Debug, Default)]
@@ -137,10 +139,15 @@ impl Store {
                 break;
             }
         }
-        let full = old.len() == EXPIRE_TASKS;
+        let mut full = old.len() == EXPIRE_TASKS;
         if !old.is_empty() {
-            self.write_and_wait(move |writer| {
-                old.iter().try_for_each(|task| writer.remove_task(task))
+            full |= self.write_and_wait(move |writer| {
+                for task in &old {
+                    if !writer.remove_task(task)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
             })?;
         }
         Ok(full)
@@ -209,12 +216,23 @@ impl Writer<'_> {
         }
     }
 
-    fn remove_task(&mut self, task: &Task) -> Result<()> {
-        self.remove(Tree::Tasks, &keys::pair(&task.org.0, &task.id.0));
-        for (key, _) in self.scan(Tree::TaskRows, &task.id.0, usize::MAX)? {
-            self.remove(Tree::TaskRows, &key);
+    /// Removes what a task has put down, and then the task. `false` when not all of it fits into a
+    /// group: the rest goes with the next.
+    fn remove_task(&mut self, task: &Task) -> Result<bool> {
+        loop {
+            if self.is_full() {
+                return Ok(false);
+            }
+            let rows = self.scan(Tree::TaskRows, &task.id.0, ROWS_AT_ONCE)?;
+            for (key, _) in &rows {
+                self.reclaim(Tree::TaskRows, key)?;
+            }
+            if rows.len() < ROWS_AT_ONCE {
+                break;
+            }
         }
-        Ok(())
+        self.reclaim(Tree::Tasks, &keys::pair(&task.org.0, &task.id.0))?;
+        Ok(true)
     }
 
     /// Adds to one of the counts that a task keeps.
