@@ -42,6 +42,8 @@ const GROWTH: u64 = 12;
 const LEAST_PIECE: u64 = 64 * 1024;
 /// A file that lost more blocks than this was cut off, and with that what was set aside.
 const CUT_OFF: u64 = 256 * 1024;
+/// See [`Space::is_ample`]: several times what sled writes for one group.
+const AMPLE: u64 = 32 * 1024 * 1024;
 /// Bytes of credit a message takes beside its payload.
 const MESSAGE_PRICE: i64 = 64;
 /// The disk is looked at anew after so many bytes of rows.
@@ -189,6 +191,11 @@ impl Space {
     /// Whether sled's file has grown past `storage.max_size` by more than a quarter: it has to shrink.
     pub(super) fn is_growing(&self) -> bool {
         self.max_size > 0 && self.size.load(Ordering::Relaxed) > self.most()
+    }
+
+    /// Whether the disk has much more room than has to stay free.
+    pub(super) fn is_ample(&self) -> bool {
+        self.free() >= self.min_free.saturating_add(AMPLE)
     }
 
     /// Bytes the file may have before it has grown too much past `storage.max_size`.
