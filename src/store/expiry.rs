@@ -167,7 +167,7 @@ impl Writer<'_> {
     }
 
     /// Removes a message and all that hangs on it, whatever its state.
-    pub(super) fn remove_message(&mut self, app: AppId, id: MessageId) -> Result<()> {
+    fn remove_message(&mut self, app: AppId, id: MessageId) -> Result<()> {
         let Some(message) = self.message(app, id)? else { return Ok(()) };
         // A replay may have added endpoints the message was not scheduled for at first.
         let mut endpoints = message.endpoints.clone();

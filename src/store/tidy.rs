@@ -34,8 +34,8 @@ const REMOVAL: u64 = 4;
 /// Bytes removed that owe a change. With a fifth of it large pages were moved again and again: thrice
 /// the writing for a file hardly smaller (measured).
 const BYTES: u64 = 512;
-/// A byte counts so often while the file has to shrink. With half of it the file shrank after one
-/// load in two (measured).
+/// A byte counts so often while the file has to shrink. Less has not been tried since a step makes no
+/// more changes than are owed.
 const SHRINKING: u64 = 160;
 /// Most changes that are owed: a thousand steps while the file has to shrink.
 const MOST_OWED: u64 = 1_000_000;
@@ -88,6 +88,12 @@ impl Tidy {
 }
 
 impl Shared {
+    /// Whether a step is due and may be made. On a disk without room none may: moving takes room
+    /// first.
+    fn is_to_tidy(&self) -> bool {
+        self.tidy.is_due() && !self.space.is_short()
+    }
+
     /// Stages a step with a group that is slow anyhow, or when much is owed.
     pub(super) fn tidy_up(&self, rows: &mut Rows) {
         if (rows.freed() > 0 || self.tidy.is_pressing()) && !rows.tidies() {
@@ -98,10 +104,8 @@ impl Shared {
     /// Stages the changes of one step with a group, if it is due. They have to be in its transaction:
     /// sled moves pages for them, and takes a place again some segments after it has moved away from
     /// there, but never while the transaction lasts. By the next one the group lasts.
-    ///
-    /// On a disk without room there is none: moving takes room first.
     fn tidy_step(&self, mut stage: impl FnMut(IVec, IVec)) {
-        if !self.tidy.is_due() || self.space.is_short() {
+        if !self.is_to_tidy() {
             return;
         }
         let large = self.space.is_growing() && self.space.is_ample();
@@ -118,17 +122,16 @@ impl Shared {
 impl Store {
     /// Makes some steps, if they are due. `true` when there are more.
     pub fn tidy(&self) -> Result<bool> {
-        let is_due = || self.shared.tidy.is_due() && !self.shared.space.is_short();
         for _ in 0..STEPS_AT_ONCE {
-            if !is_due() {
-                break;
+            if !self.shared.is_to_tidy() {
+                return Ok(false);
             }
             self.write_and_wait(|writer| {
                 writer.tidy();
                 Ok(())
             })?;
         }
-        Ok(is_due())
+        Ok(self.shared.is_to_tidy())
     }
 }
 

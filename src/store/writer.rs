@@ -306,13 +306,24 @@ impl<'g> Writer<'g> {
 
     /// Like [`Writer::reclaim`], all rows whose keys begin so.
     pub(super) fn reclaim_prefix(&mut self, tree: Tree, prefix: &[u8]) -> Result<()> {
-        let rows = self.scan(tree, prefix, usize::MAX)?;
-        self.shared().trees.sync_own_writes()?;
-        for (key, value) in rows {
-            self.note_freed(value.len());
-            self.remove(tree, &key);
-        }
+        self.reclaim_some(tree, prefix, usize::MAX)?;
         Ok(())
+    }
+
+    /// Like [`Writer::reclaim_prefix`], up to `limit` of them. How many there were.
+    pub(super) fn reclaim_some(
+        &mut self,
+        tree: Tree,
+        prefix: &[u8],
+        limit: usize,
+    ) -> Result<usize> {
+        let rows = self.scan(tree, prefix, limit)?;
+        self.shared().trees.sync_own_writes()?;
+        for (key, value) in &rows {
+            self.note_freed(value.len());
+            self.remove(tree, key);
+        }
+        Ok(rows.len())
     }
 
     /// Rows lose so many bytes.

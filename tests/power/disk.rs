@@ -115,7 +115,7 @@ pub struct Disk {
     running: HashMap<u64, Running>,
     pub counts: Counts,
     /// Those that a barrier ended.
-    stretches: Vec<Stretch>,
+    pub stretches: Vec<Stretch>,
     /// The one that goes on.
     stretch: Stretch,
 }
@@ -234,13 +234,6 @@ impl Disk {
             Naming::Move { from, to, .. } => format!("{} renamed to {}", from.1, to.1),
         });
         text.filter(|text| !text.starts_with("snap.")).collect()
-    }
-
-    /// The stretches between barriers, the one with most bytes first.
-    pub fn longest_stretches(&self) -> Vec<Stretch> {
-        let mut stretches = self.stretches.clone();
-        stretches.sort_unstable_by_key(|stretch| std::cmp::Reverse(stretch.bytes));
-        stretches
     }
 
     /// Everything that is on the disk when the plan is carried out.

@@ -92,7 +92,7 @@ fn power() -> Result<(), String> {
             })?;
         }
         total.report();
-        total.judge()
+        total.judge(images)
     })
 }
 
@@ -281,7 +281,10 @@ impl Figures {
         }
     }
 
-    fn judge(&self) -> Result<(), String> {
+    fn judge(&self, images: u64) -> Result<(), String> {
+        if self.images.values().sum::<u64>() < images {
+            return Err(format!("fewer than {images} images were tested"));
+        }
         if self.faults.is_empty() && self.acknowledged == 0 {
             return Err("no image had anything acknowledged: this run shows nothing".to_owned());
         }

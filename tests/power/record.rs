@@ -309,8 +309,9 @@ impl Recording {
     pub fn longest_stretches(&self) -> Vec<Stretch> {
         let starting: Vec<_> =
             self.starts.iter().map(|start| self.while_starting(*start)).collect();
-        let mut stretches = self.disk.longest_stretches();
+        let mut stretches = self.disk.stretches.clone();
         stretches.retain(|stretch| !starting.iter().any(|range| range.contains(&stretch.begin)));
+        stretches.sort_unstable_by_key(|stretch| std::cmp::Reverse(stretch.bytes));
         stretches
     }
 

@@ -33,7 +33,7 @@ pub use steps::{STEP_MESSAGES, Step};
 pub const RUNNING_TASKS: usize = 1000;
 /// Tasks one step of expiry removes.
 const EXPIRE_TASKS: usize = 64;
-/// Rows of a task that are looked at together when it goes.
+/// Rows of a task that go together: after so many it is asked whether the group is full.
 const ROWS_AT_ONCE: usize = 16;
 
 /// Wakes whoever takes steps when there is a task to take.
@@ -223,11 +223,7 @@ impl Writer<'_> {
             if self.is_full() {
                 return Ok(false);
             }
-            let rows = self.scan(Tree::TaskRows, &task.id.0, ROWS_AT_ONCE)?;
-            for (key, _) in &rows {
-                self.reclaim(Tree::TaskRows, key)?;
-            }
-            if rows.len() < ROWS_AT_ONCE {
+            if self.reclaim_some(Tree::TaskRows, &task.id.0, ROWS_AT_ONCE)? < ROWS_AT_ONCE {
                 break;
             }
         }
