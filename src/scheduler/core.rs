@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::breaker::Pause;
 use super::judge;
-use super::lane::{LANE_BUFFER, Lane, Pace, Task};
+use super::lane::{Lane, Pace, Task};
 use super::offline::Network;
 use super::rates::Rates;
 use super::round::Round;
@@ -300,9 +300,7 @@ impl State {
             if lane.held.contains(&row.key) {
                 continue;
             }
-            let is_first = lane.takes_fresh(now)
-                && lane.buffer.len() < LANE_BUFFER
-                && !lane.breaker.is_paused();
+            let is_first = lane.takes_fresh(now) && lane.has_room();
             if fits && is_first && row.not_before <= now && lane.endpoint.is_active() {
                 let content = Some((Arc::clone(&message), payload.clone()));
                 let task = Task { row, content, quick: false };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::error::{Error, Result};
 use super::events::Accepted;
+use super::fresh::span_of;
 use super::records::{MessageRecord, QueueRecord};
 use super::trees::{ROW_BYTES, Tree};
 use super::writer::Writer;
@@ -204,9 +205,10 @@ impl Writer<'_> {
             return Ok(*last);
         }
         drop(known);
+        let fresh = self.shared().fresh.last(span_of(&endpoint.0));
         let tree = self.shared().trees.tree(Tree::Queue);
         let row = tree.scan_prefix(endpoint.0).next_back().transpose()?;
-        let key = row.and_then(|(key, _)| keys::split_queue(&key));
+        let key = row.and_then(|(key, _)| keys::split_queue(&key)).max(fresh);
         Ok(key.map_or((Timestamp(0), MessageId([0; ID_BYTES])), |key| (key.due, key.message)))
     }
 

@@ -62,15 +62,10 @@ impl Store {
         &self,
         tree: Tree,
         report: &mut Report,
-        mut look: impl FnMut(&[u8], &[u8], &mut Report) -> Result<()>,
+        look: impl FnMut(&[u8], &[u8], &mut Report) -> Result<()>,
     ) -> Result<()> {
-        for row in self.shared.trees.tree(tree) {
-            let (key, value) = row?;
-            if let Err(err) = look(&key, &value, report) {
-                report.fault(format!("{}: {err}", tree.name()));
-            }
-        }
-        Ok(())
+        let rows = self.shared.trees.tree(tree).iter();
+        look_at(tree, rows.map(|row| Ok(row?)), report, look)
     }
 
     /// Every message can be read whole, and each of its deliveries is queued or has a row.
@@ -101,9 +96,14 @@ impl Store {
         })
     }
 
-    /// Every queue row belongs to a message, and a scheduled one to a pending delivery.
+    /// Every queue row belongs to a message, and a scheduled one to a pending delivery; and what has no
+    /// row of its own is in a batch.
     fn check_queue(&self, report: &mut Report) -> Result<()> {
-        self.scan(Tree::Queue, report, |key, value, report| {
+        for key in super::fresh::in_no_batch(&self.shared)? {
+            report.fault(format!("queue: {key:?} is in no batch: a restart would lose it"));
+        }
+        let rows = self.shared.queue(.., usize::MAX);
+        look_at(Tree::Queue, rows, report, |key, value, report| {
             let Some(key) = keys::split_queue(key) else {
                 report.fault("queue: a key has the wrong length".to_owned());
                 return Ok(());
@@ -333,6 +333,24 @@ impl Store {
     }
 
     fn has(&self, tree: Tree, key: &[u8]) -> Result<bool> {
+        if tree == Tree::Queue && self.shared.fresh.row(key).is_some() {
+            return Ok(true);
+        }
         Ok(self.shared.trees.tree(tree).contains_key(key)?)
     }
+}
+
+fn look_at(
+    tree: Tree,
+    rows: impl Iterator<Item = Result<(sled::IVec, sled::IVec)>>,
+    report: &mut Report,
+    mut look: impl FnMut(&[u8], &[u8], &mut Report) -> Result<()>,
+) -> Result<()> {
+    for row in rows {
+        let (key, value) = row?;
+        if let Err(err) = look(&key, &value, report) {
+            report.fault(format!("{}: {err}", tree.name()));
+        }
+    }
+    Ok(())
 }

@@ -192,7 +192,11 @@ impl<'a> OpenGroup<'a> {
         let (count, removals) = rows.counts();
         shared.tidy.wrote(count, removals);
         shared.tidy_up(&mut rows);
+        let now = shared.clock.now();
+        let may_move = !shared.space.is_short();
+        let change = shared.fresh.settle(&mut rows, &events.accepted, now, may_move);
         rows.apply(&shared.trees)?;
+        shared.fresh.apply(change);
         #[cfg(test)]
         super::planted::before_flush();
         #[cfg(test)]

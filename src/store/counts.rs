@@ -4,6 +4,7 @@
 use std::ops::Bound;
 
 use super::error::Result;
+use super::fresh::span_of;
 use super::records::{self, AttemptRecord};
 use super::trees::Tree;
 use super::{Store, keys};
@@ -40,8 +41,8 @@ impl Store {
                 counts.failed += 1;
             }
         }
-        for key in self.shared.trees.tree(Tree::Queue).scan_prefix(endpoint.0).keys() {
-            key?;
+        for row in self.shared.queue(span_of(&endpoint.0), usize::MAX) {
+            row?;
             counts.waiting += 1;
         }
         Ok(counts)

@@ -22,6 +22,7 @@ pub mod ended;
 pub mod error;
 pub mod events;
 pub mod expiry;
+mod fresh;
 #[cfg(test)]
 pub(crate) mod fuzzed;
 pub mod idempotency;
@@ -160,6 +161,7 @@ pub(crate) struct Shared {
     /// The last place in the queues of ordered endpoints that took something.
     last_in_queue: Mutex<HashMap<EndpointId, (Timestamp, MessageId)>>,
     retention: Duration,
+    fresh: fresh::Fresh,
     space: space::Space,
     tidy: tidy::Tidy,
     sealer: seal::Sealer,
@@ -192,6 +194,7 @@ impl Store {
         let sealer = seal::Sealer::new(&options.keys);
         seal::settle(&trees, &sealer)?;
         let shared = Arc::new(Shared {
+            fresh: fresh::Fresh::default(),
             tidy: tidy::Tidy::default(),
             space: space::Space::new(&options.path, options.min_free, options.max_size),
             trees,
@@ -212,6 +215,7 @@ impl Store {
         tenants::load(&shared)?;
         sources::load(&shared)?;
         managed::load(&shared)?;
+        fresh::Fresh::load(&shared)?;
         shared.space.look(&shared.trees);
         if shared.space.check().is_err() {
             // What expired in an earlier run left room that nobody knows of.

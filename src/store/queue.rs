@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use super::error::{Error, Result};
+use super::fresh::span_of;
 use super::records::{self, QueueRecord};
 use super::trees::Tree;
 use super::{Store, keys};
@@ -34,7 +35,8 @@ impl Store {
         limit: usize,
     ) -> Result<Head> {
         let mut found = Head { rows: Vec::new(), next: None };
-        for row in self.shared.trees.tree(Tree::Queue).scan_prefix(endpoint.0) {
+        let fresh = limit.saturating_add(held.len()).saturating_add(1);
+        for row in self.shared.queue(span_of(&endpoint.0), fresh) {
             let (key, value) = row?;
             let key = keys::split_queue(&key)
                 .ok_or_else(|| Error::corrupt("queue", "a key has the wrong length"))?;
@@ -63,8 +65,7 @@ impl Store {
         }
         // The first row may have kept its place from when the endpoint was an ordered one, and
         // have to wait longer than those behind it: none of them is due before its place says.
-        let first =
-            self.shared.trees.tree(Tree::Queue).scan_prefix(endpoint.0).next().transpose()?;
+        let first = self.shared.queue(span_of(&endpoint.0), 1).next().transpose()?;
         let key = first.map(|(key, _)| keys::split_queue(&key));
         let damaged = || Error::corrupt("queue", "a key has the wrong length");
         key.map(|key| key.map(|key| key.due).ok_or_else(damaged)).transpose()
@@ -72,6 +73,6 @@ impl Store {
 
     /// Rows in all queues, by a full scan: for tests and the command line.
     pub fn queue_length(&self) -> usize {
-        self.shared.trees.tree(Tree::Queue).len()
+        self.shared.queue(.., usize::MAX).count()
     }
 }

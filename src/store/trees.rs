@@ -51,6 +51,8 @@ trees! {
     Deliveries = "deliveries",
     /// `endpoint_id‖due_at‖message_id` → attempt number, trigger.
     Queue = "queue",
+    /// `number` → keys of queue rows that have none of their own yet.
+    Fresh = "fresh",
     /// `endpoint_id‖attempt_id` → attempt, and its response behind it.
     Attempts = "attempts",
     /// `message_id‖attempt_id` → endpoint id.

@@ -44,7 +44,8 @@ impl Rows {
         if tree != Tree::Tidy {
             self.count += 1;
             // A delivery that ends takes its queue row away: that is no expiry.
-            self.removals += usize::from(value.is_none() && tree != Tree::Queue);
+            let is_queue = matches!(tree, Tree::Queue | Tree::Fresh);
+            self.removals += usize::from(value.is_none() && !is_queue);
             self.bytes += key.len() + value.as_ref().map_or(0, |v| v.len());
         }
         if let Some((_, rows)) = self.by_tree.iter_mut().find(|(t, _)| *t == tree) {
@@ -54,6 +55,27 @@ impl Rows {
             rows.insert(key, value);
             self.by_tree.push((tree, rows));
         }
+    }
+
+    /// Takes a row out that was to be written. Whether there was one.
+    pub(super) fn take_put(&mut self, tree: Tree, key: &[u8]) -> bool {
+        let rows = self.by_tree.iter_mut().find(|(t, _)| *t == tree);
+        let Some((_, rows)) = rows else { return false };
+        rows.get(key).is_some_and(Option::is_some) && rows.remove(key).is_some()
+    }
+
+    /// Keeps of one tree's rows those for which `keep` says so, given key and value.
+    pub(super) fn retain(
+        &mut self,
+        tree: Tree,
+        mut keep: impl FnMut(&[u8], Option<&IVec>) -> bool,
+    ) {
+        self.by_tree.retain_mut(|(t, rows)| {
+            if *t == tree {
+                rows.retain(|key, value| keep(key, value.as_ref()));
+            }
+            !rows.is_empty()
+        });
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -86,6 +108,10 @@ impl Rows {
             self.read_ahead(trees)?;
         } else if self.tidies() {
             trees.sync_own_writes()?;
+        }
+        if self.by_tree.is_empty() {
+            // Rows that were in memory alone have gone, with what they belonged to.
+            return Ok(());
         }
         let handles: Vec<_> =
             self.by_tree.iter().map(|(tree, _)| trees.tree(*tree).clone()).collect();
@@ -236,6 +262,11 @@ impl<'g> Writer<'g> {
         }
         if let Some(value) = self.group.rows().of(tree).and_then(|rows| rows.get(key)) {
             return Ok(value.clone());
+        }
+        if tree == Tree::Queue
+            && let Some(row) = self.shared().fresh.row(key)
+        {
+            return Ok(Some(row));
         }
         Ok(self.shared().trees.tree(tree).get(key)?)
     }

@@ -4,6 +4,7 @@
 use std::ops::Bound;
 
 use super::super::error::{Error, Result};
+use super::super::fresh::span_of;
 use super::super::messages::assemble;
 use super::super::records::{self, QueueRecord};
 use super::super::trees::Tree;
@@ -196,13 +197,11 @@ impl Store {
     /// Walks over an endpoint's queue: rows of messages accepted before the end of the span.
     fn walk_queue(&self, span: &Span, cursor: &[u8]) -> Result<Walk<QueueKey>> {
         self.directory().endpoint(span.endpoint)?.ok_or(Error::NotFound("endpoint"))?;
-        let start = match cursor {
-            [] => Bound::Included(span.endpoint.0.to_vec()),
-            cursor => Bound::Excluded(cursor.to_vec()),
-        };
-        let end = keys::after_prefix(&span.endpoint.0).map_or(Bound::Unbounded, Bound::Excluded);
+        let queue = span_of(&span.endpoint.0);
+        let start = cursor.try_into().map_or(Bound::Included(*queue.start()), Bound::Excluded);
+        let range = (start, Bound::Included(*queue.end()));
         let mut walk = Walk { taken: Vec::new(), cursor: cursor.to_vec(), seen: 0, ended: true };
-        for row in self.shared.trees.tree(Tree::Queue).range::<Vec<u8>, _>((start, end)) {
+        for row in self.shared.queue(range, STEP_SCAN + 1) {
             if walk.taken.len() >= STEP_MESSAGES || walk.seen >= STEP_SCAN as u64 {
                 walk.ended = false;
                 break;

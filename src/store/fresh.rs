@@ -1,0 +1,324 @@
+//! Fresh deliveries: the queue rows of one group stand in one row on disk, and each by itself in memory.
+//!
+//! Nearly every delivery succeeds at once, so its queue row would be written only to be removed a few
+//! milliseconds later: two of five rows of a message, and half of those of one that goes to many
+//! endpoints. So the keys of a group's new queue rows are written together, as a *batch*. It goes when
+//! the last of them has gone. What is still there after [`FRESH_FOR`], or is tried again, gets a row
+//! of its own.
+//!
+//! The queue is what is in the tree and what is here, and [`Shared::queue`] reads both. Only the commit
+//! thread changes them: a row that moves is in the tree before it leaves this place, and readers look here
+//! first, so they never miss it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::iter::Peekable;
+use std::ops::RangeBounds;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sled::IVec;
+
+use super::error::{Error, Result};
+use super::events::Accepted;
+use super::records::{self, DeliveryRecord, QueueRecord};
+use super::trees::{ROW_BYTES, Tree};
+use super::writer::Rows;
+use super::{Shared, codec, keys};
+use crate::model::clock::Timestamp;
+use crate::model::delivery::{QueueKey, State, Trigger};
+use crate::model::id::{EndpointId, ID_BYTES};
+
+/// Rows that are kept here; what comes then gets a row of its own at once.
+pub(super) const MOST_FRESH: usize = 8192;
+/// After so long a delivery that still waits gets a row of its own, with the next group.
+pub(super) const FRESH_FOR: Duration = Duration::from_secs(1);
+/// Keys in a batch.
+const BATCH_KEYS: usize = 100;
+const _: () = assert!(BATCH_KEYS * keys::QUEUE_BYTES < ROW_BYTES);
+/// Rows that are moved with one group: a batch more may make it twice as many.
+const MOVED_ROWS: usize = BATCH_KEYS;
+/// Batches that are looked at with one group for what is to be moved.
+const MOVED_BATCHES: usize = 16;
+
+/// A queue row's key.
+type Key = [u8; keys::QUEUE_BYTES];
+
+/// The queue rows that have none of their own on disk.
+#[derive(Default)]
+pub(super) struct Fresh(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// In which batch each of them is.
+    rows: BTreeMap<Key, u64>,
+    batches: BTreeMap<u64, Batch>,
+    /// The number of the next batch.
+    next: u64,
+}
+
+struct Batch {
+    /// As they were written.
+    keys: Vec<Key>,
+    /// How many of them are still here.
+    left: usize,
+    since: Timestamp,
+}
+
+/// What a group changes here once it is written.
+#[derive(Default)]
+pub(super) struct Change {
+    added: Vec<(u64, Batch)>,
+    gone: HashSet<Key>,
+}
+
+impl Fresh {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The value of a row that is here.
+    pub(super) fn row(&self, key: &[u8]) -> Option<IVec> {
+        let key = key.try_into().ok()?;
+        self.lock().rows.contains_key(&key).then(|| first_value(&key))
+    }
+
+    /// The last row of those whose keys are in `range`.
+    pub(super) fn last(&self, range: impl RangeBounds<Key>) -> Option<QueueKey> {
+        self.lock().rows.range(range).next_back().and_then(|(key, _)| keys::split_queue(key))
+    }
+
+    /// The endpoints that have rows here.
+    pub(super) fn endpoints(&self) -> Vec<EndpointId> {
+        let inner = self.lock();
+        let keys = inner.rows.keys().filter_map(|key| keys::split_queue(key));
+        let mut found: Vec<_> = keys.map(|key| key.endpoint).collect();
+        found.dedup();
+        found
+    }
+
+    fn first(&self, range: impl RangeBounds<Key>, most: usize) -> Vec<Key> {
+        self.lock().rows.range(range).take(most).map(|(key, _)| *key).collect()
+    }
+
+    /// Takes the new queue rows of a group out of its `rows` and puts batches in their place; what changes
+    /// with the others is told by the answer. `may_move`: what was here for long gets rows of its own.
+    pub(super) fn settle(
+        &self,
+        rows: &mut Rows,
+        accepted: &[Accepted],
+        now: Timestamp,
+        may_move: bool,
+    ) -> Change {
+        let mut inner = self.lock();
+        let mut change = Change::default();
+        inner.add(rows, accepted, now, &mut change);
+        inner.let_go(rows, &mut change);
+        if may_move {
+            inner.move_old(rows, now, &mut change);
+        }
+        inner.drop_empty(rows, &change);
+        change
+    }
+
+    /// The group is written.
+    pub(super) fn apply(&self, change: Change) {
+        let mut inner = self.lock();
+        for key in change.gone {
+            let Some(number) = inner.rows.remove(&key) else { continue };
+            if let Some(batch) = inner.batches.get_mut(&number) {
+                batch.left -= 1;
+            }
+        }
+        inner.batches.retain(|_, batch| batch.left > 0);
+        for (number, batch) in change.added {
+            inner.rows.extend(batch.keys.iter().map(|key| (*key, number)));
+            inner.batches.insert(number, batch);
+        }
+    }
+
+    /// Reads what an earlier process left. What has ended since is not taken in.
+    pub(super) fn load(shared: &Shared) -> Result<()> {
+        let mut inner = shared.fresh.lock();
+        for row in shared.trees.tree(Tree::Fresh) {
+            let (number, value) = row?;
+            let damaged = |what| Error::corrupt(Tree::Fresh.name(), what);
+            let number: [u8; 8] =
+                number.as_ref().try_into().map_err(|_| damaged("a key has the wrong length"))?;
+            let number = u64::from_be_bytes(number);
+            let mut waiting = Vec::new();
+            for key in read_batch(&value)? {
+                if is_waiting(shared, &key)? {
+                    waiting.push(key);
+                }
+            }
+            inner.rows.extend(waiting.iter().map(|key| (*key, number)));
+            let left = waiting.len();
+            inner.batches.insert(number, Batch { keys: waiting, left, since: Timestamp(0) });
+            inner.next = number + 1;
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// New rows that are due.
+    fn add(&mut self, rows: &mut Rows, accepted: &[Accepted], now: Timestamp, change: &mut Change) {
+        let room = MOST_FRESH.saturating_sub(self.rows.len());
+        let deliveries = accepted.iter().flat_map(|message| &message.deliveries);
+        let due = deliveries.filter(|(row, _)| row.key.due <= now);
+        let keys = due.map(|(row, _)| keys::queue(&row.key));
+        // Later work of the group may have taken it away again.
+        let new: Vec<Key> = keys.take(room).filter(|key| rows.take_put(Tree::Queue, key)).collect();
+        for keys in new.chunks(BATCH_KEYS) {
+            rows.set(Tree::Fresh, number_key(self.next), Some(write_batch(keys)));
+            let batch = Batch { keys: keys.to_vec(), left: keys.len(), since: now };
+            change.added.push((self.next, batch));
+            self.next += 1;
+        }
+    }
+
+    /// Rows of the group that are here: removed they need no removal in the tree, changed they go there.
+    fn let_go(&self, rows: &mut Rows, change: &mut Change) {
+        rows.retain(Tree::Queue, |key, value| {
+            let key: Option<Key> = key.try_into().ok();
+            let key = key.filter(|key| self.rows.contains_key(key));
+            change.gone.extend(key);
+            key.is_none() || value.is_some()
+        });
+    }
+
+    /// The oldest rows, if they have been here for long.
+    fn move_old(&self, rows: &mut Rows, now: Timestamp, change: &mut Change) {
+        let mut moved = 0;
+        let old = self.batches.values().take(MOVED_BATCHES);
+        for batch in old.take_while(|batch| now.since(batch.since) >= FRESH_FOR) {
+            if moved >= MOVED_ROWS {
+                break;
+            }
+            for key in batch.keys.iter().filter(|key| self.rows.contains_key(*key)) {
+                if change.gone.insert(*key) {
+                    rows.set(Tree::Queue, key.as_slice().into(), Some(first_value(key)));
+                    moved += 1;
+                }
+            }
+        }
+    }
+
+    /// Batches of which nothing is left go.
+    fn drop_empty(&self, rows: &mut Rows, change: &Change) {
+        let mut gone: HashMap<u64, usize> = HashMap::new();
+        for key in &change.gone {
+            if let Some(number) = self.rows.get(key) {
+                *gone.entry(*number).or_default() += 1;
+            }
+        }
+        for (number, batch) in &self.batches {
+            if batch.left == gone.get(number).copied().unwrap_or(0) {
+                rows.set(Tree::Fresh, number_key(*number), None);
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Rows of the queue whose keys are in `range`, in order: those here, at most `most` of them, and
+    /// those of the tree.
+    pub(super) fn queue(
+        &self,
+        range: impl RangeBounds<Key>,
+        most: usize,
+    ) -> impl Iterator<Item = Result<(IVec, IVec)>> {
+        let bounds = (range.start_bound().cloned(), range.end_bound().cloned());
+        let fresh = self.fresh.first(bounds, most).into_iter().peekable();
+        Both { fresh, tree: self.trees.tree(Tree::Queue).range(bounds).peekable() }
+    }
+}
+
+/// What is here and what is in the tree, in order.
+struct Both {
+    fresh: Peekable<std::vec::IntoIter<Key>>,
+    tree: Peekable<sled::Iter>,
+}
+
+impl Iterator for Both {
+    type Item = Result<(IVec, IVec)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let order = match (self.fresh.peek(), self.tree.peek()) {
+            (Some(fresh), Some(Ok((key, _)))) => fresh.as_slice().cmp(key),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            _ => std::cmp::Ordering::Greater,
+        };
+        if order.is_lt() {
+            return self.fresh.next().map(|key| Ok((key.as_slice().into(), first_value(&key))));
+        }
+        if order.is_eq() {
+            self.fresh.next();
+        }
+        self.tree.next().map(|row| row.map_err(Error::from))
+    }
+}
+
+/// All keys of an endpoint's queue.
+pub(super) fn span_of(endpoint: &[u8; ID_BYTES]) -> std::ops::RangeInclusive<Key> {
+    let key = |rest: u8| {
+        let mut key = [rest; keys::QUEUE_BYTES];
+        key.iter_mut().zip(endpoint).for_each(|(to, from)| *to = *from);
+        key
+    };
+    key(0)..=key(u8::MAX)
+}
+
+/// What stands in the row of a delivery that was never tried.
+fn first_value(key: &Key) -> IVec {
+    let due = keys::split_queue(key).map_or(Timestamp(0), |key| key.due);
+    let record = QueueRecord { attempt: 1, trigger: Trigger::Scheduled as u8, not_before: due.0 };
+    codec::encode(&record).into()
+}
+
+fn number_key(number: u64) -> IVec {
+    (&number.to_be_bytes()).into()
+}
+
+fn write_batch(keys: &[Key]) -> IVec {
+    codec::encode_with_tail(&(), keys.as_flattened()).into()
+}
+
+fn read_batch(value: &[u8]) -> Result<Vec<Key>> {
+    let ((), tail) = records::read_with_tail(Tree::Fresh, value)?;
+    match tail.as_chunks() {
+        (keys, []) => Ok(keys.to_vec()),
+        (_, rest) => {
+            Err(Error::corrupt(Tree::Fresh.name(), format!("{} bytes too many", rest.len())))
+        }
+    }
+}
+
+/// Rows that are here and in no batch on disk: a fault.
+pub(super) fn in_no_batch(shared: &Shared) -> Result<Vec<QueueKey>> {
+    let mut kept = HashSet::new();
+    for row in shared.trees.tree(Tree::Fresh) {
+        kept.extend(read_batch(&row?.1)?);
+    }
+    let inner = shared.fresh.lock();
+    let lost = inner.rows.keys().filter(|key| !kept.contains(*key));
+    Ok(lost.filter_map(|key| keys::split_queue(key)).collect())
+}
+
+/// Whether a delivery of a batch still waits: nothing was recorded that ended or moved it.
+fn is_waiting(shared: &Shared, key: &Key) -> Result<bool> {
+    let damaged = || Error::corrupt(Tree::Fresh.name(), "a key has the wrong length");
+    let key = keys::split_queue(key).ok_or_else(damaged)?;
+    let Some(endpoint) = shared.directory.endpoint(key.endpoint)? else { return Ok(false) };
+    let message = keys::message(endpoint.app, key.message);
+    if !shared.trees.tree(Tree::Messages).contains_key(message)? {
+        return Ok(false);
+    }
+    let delivery = keys::delivery(key.message, key.endpoint);
+    let Some(row) = shared.trees.tree(Tree::Deliveries).get(delivery)? else { return Ok(true) };
+    let record: DeliveryRecord = records::read(Tree::Deliveries, &row)?;
+    let delivery = record.into_domain(key.message, key.endpoint)?;
+    // Held, or tried by hand alone: it stands where it was put.
+    let in_place = delivery.queued_due.is_none_or(|due| due == key.due);
+    Ok(delivery.state == State::Pending && delivery.attempts == 0 && in_place)
+}
