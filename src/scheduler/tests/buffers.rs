@@ -1,7 +1,7 @@
 //! What is kept in memory, and what is read back from the store.
 
 use super::super::core::{RECORD_AGAIN, REFILL_ROWS, TOTAL_BUFFER, TOTAL_BUFFER_BYTES};
-use super::super::lane::LANE_BUFFER;
+use super::super::lane::{LANE_BUFFER, WELL_BUFFER};
 use super::*;
 use crate::model::endpoint::DisabledReason;
 
@@ -30,6 +30,23 @@ fn what_does_not_fit_is_read_back_in_order() {
     }
     assert_eq!(desk.drain(), keys);
     assert_eq!(desk.refills, (300 - LANE_BUFFER).div_ceil(REFILL_ROWS));
+}
+
+#[test]
+fn more_is_kept_for_an_endpoint_that_answers_well() {
+    for (more, refills) in [(0, 0), (1, 1)] {
+        let mut desk = Desk::with(limits(1, 1), 1);
+        // One to be answered, and one that runs meanwhile: an endpoint at rest is forgotten.
+        desk.accept(1);
+        desk.accept(1);
+        desk.dispatch();
+        desk.finish(ok());
+        desk.dispatch();
+        let keys: Vec<_> = (0..WELL_BUFFER + more).map(|_| desk.accept(1)).collect();
+        assert_eq!(desk.state.buffers().0, WELL_BUFFER);
+        assert!(desk.drain().ends_with(&keys), "{more} more than fit");
+        assert_eq!(desk.refills, refills, "{more} more than fit");
+    }
 }
 
 #[test]

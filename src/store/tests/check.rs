@@ -58,7 +58,7 @@ impl Made {
 type Spoil = fn(&Made);
 
 /// What is done to a sound store, and what the checker says of it.
-const FAULTS: [(&str, Spoil, &str); 22] = [
+const FAULTS: [(&str, Spoil, &str); 23] = [
     (
         "a task that runs and is not listed",
         |m| {
@@ -72,6 +72,14 @@ const FAULTS: [(&str, Spoil, &str); 22] = [
         "a task that is listed and is none",
         |m| m.put(Tree::TasksRunning, &[1; 20], &[2; 20]),
         "leads to no running task",
+    ),
+    (
+        "a batch of fresh deliveries lost",
+        |m| {
+            m.shelf.accept();
+            m.take_first(Tree::Fresh);
+        },
+        "a restart would lose it",
     ),
     (
         "a queue row lost",

@@ -8,6 +8,7 @@ mod again;
 mod check;
 mod ended;
 mod expiry;
+mod fresh;
 mod idempotency;
 mod opening;
 mod pages;

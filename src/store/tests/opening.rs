@@ -58,6 +58,16 @@ fn damage_is_said_with_its_place() {
             "event_types",
         ),
         (
+            "a batch of deliveries under a short key",
+            Box::new(move |shelf| put(shelf, Tree::Fresh, &[1; 7], &[1])),
+            "fresh",
+        ),
+        (
+            "a batch of deliveries that was cut off",
+            Box::new(move |shelf| put(shelf, Tree::Fresh, &[1; 8], &[1; 48])),
+            "fresh",
+        ),
+        (
             "health of something else",
             Box::new(move |shelf| put(shelf, Tree::EndpointHealth, &[1; 19], &[1])),
             "endpoint_health",

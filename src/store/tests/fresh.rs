@@ -1,0 +1,210 @@
+//! Fresh deliveries: in batches on disk, by themselves in memory, and never lost or doubled.
+
+use super::super::fresh::{FRESH_FOR, MOST_FRESH};
+use super::super::keys;
+use super::super::trees::Tree;
+use super::*;
+
+/// Rows in a tree, whatever the checker counts.
+fn rows(shelf: &Shelf, tree: Tree) -> usize {
+    shelf.store.shared.trees.tree(tree).len()
+}
+
+/// Something that writes a group of its own, and nothing of the queue.
+fn another_group(shelf: &Shelf) {
+    shelf.endpoint_with(|endpoint| endpoint.disabled = None);
+}
+
+#[test]
+fn what_succeeds_at_once_never_has_a_row_of_its_own() {
+    let shelf = Shelf::new();
+    let endpoint = shelf.endpoint();
+    for _ in 0..3 {
+        shelf.accept();
+    }
+    assert_eq!((rows(&shelf, Tree::Queue), rows(&shelf, Tree::Fresh)), (0, 3));
+    assert_eq!(shelf.store.queue_length(), 3);
+    shelf.check();
+    for row in shelf.queue(endpoint) {
+        shelf.record(shelf.result(row, Verdict::Succeeded));
+        assert_eq!(rows(&shelf, Tree::Queue), 0);
+    }
+    assert_eq!((shelf.store.queue_length(), rows(&shelf, Tree::Fresh)), (0, 0));
+    shelf.check();
+}
+
+#[test]
+fn a_batch_goes_with_the_last_of_its_rows() {
+    let shelf = Shelf::new();
+    let endpoints = [shelf.endpoint(), shelf.endpoint()];
+    shelf.accept();
+    assert_eq!(rows(&shelf, Tree::Fresh), 1, "one for both");
+    shelf.tried(endpoints[0], Verdict::Succeeded);
+    assert_eq!(rows(&shelf, Tree::Fresh), 1);
+    let shelf = shelf.reopened();
+    assert_eq!((shelf.queue(endpoints[0]).len(), shelf.queue(endpoints[1]).len()), (0, 1));
+    shelf.tried(endpoints[1], Verdict::Succeeded);
+    assert_eq!(rows(&shelf, Tree::Fresh), 0);
+    shelf.check();
+}
+
+#[test]
+fn what_waits_for_long_gets_a_row_of_its_own() {
+    let shelf = Shelf::new();
+    let endpoint = shelf.endpoint();
+    shelf.accept();
+    let before = shelf.queue(endpoint);
+    shelf.pass(FRESH_FOR.checked_sub(Duration::from_millis(1)).unwrap());
+    another_group(&shelf);
+    assert_eq!((rows(&shelf, Tree::Queue), rows(&shelf, Tree::Fresh)), (0, 1));
+    shelf.pass(Duration::from_millis(1));
+    another_group(&shelf);
+    assert_eq!((rows(&shelf, Tree::Queue), rows(&shelf, Tree::Fresh)), (1, 0));
+    assert_eq!(shelf.queue(endpoint), before, "the same row, once");
+    shelf.check();
+}
+
+#[test]
+fn past_the_most_they_get_rows_of_their_own_at_once() {
+    let shelf = Shelf::new();
+    for _ in 0..100 {
+        shelf.endpoint();
+    }
+    for _ in 0..=MOST_FRESH / 100 {
+        shelf.accept();
+    }
+    let past = (MOST_FRESH / 100 + 1) * 100 - MOST_FRESH;
+    assert_eq!(rows(&shelf, Tree::Queue), past);
+    assert_eq!(shelf.store.queue_length(), MOST_FRESH + past);
+    shelf.check();
+}
+
+#[test]
+fn what_is_to_be_delivered_later_is_not_fresh() {
+    let shelf = Shelf::new();
+    shelf.endpoint();
+    let later = shelf.store.now().plus(seconds(5));
+    shelf.try_accept(NewMessage { deliver_at: Some(later), ..new_message(b"{}") }).unwrap();
+    assert_eq!((rows(&shelf, Tree::Queue), rows(&shelf, Tree::Fresh)), (1, 0));
+}
+
+/// What may happen to a fresh delivery: what is done with its row, and how many rows it has then.
+type Fate = fn(&Shelf, &Message, EndpointId);
+
+const FATES: [(&str, Fate, usize); 9] = [
+    ("nothing", |_, _, _| {}, 1),
+    ("it succeeds", |s, _, e| assert!(s.tried(e, Verdict::Succeeded).is_some()), 0),
+    ("it is exhausted", |s, _, e| assert!(s.tried(e, Verdict::Exhausted).is_some()), 0),
+    (
+        "it is tried again",
+        |s, _, e| assert!(s.tried(e, Verdict::Retry(START.plus(seconds(9)))).is_some()),
+        1,
+    ),
+    ("it is held", |s, _, e| assert!(s.tried(e, Verdict::Hold).is_some()), 1),
+    (
+        "it is tried again in its place",
+        |s, _, e| {
+            let result = s.result(s.row(e), Verdict::Retry(START.plus(seconds(9))));
+            s.record(AttemptResult { keeps_place: true, ..result });
+        },
+        1,
+    ),
+    (
+        "it is cancelled",
+        |s, m, e| {
+            let message = m.clone();
+            assert!(s.write(move |w| w.cancel(&message, e)).unwrap());
+        },
+        0,
+    ),
+    (
+        "it is sent by hand, in vain",
+        |s, m, e| {
+            s.pass(Duration::from_millis(1));
+            let (app, id) = (s.app, m.id);
+            let key = s.write(move |w| w.resend(app, id, e)).unwrap();
+            let row = s.queue(e).into_iter().find(|row| row.key == key).unwrap();
+            s.record(s.result(row, Verdict::Exhausted));
+        },
+        1,
+    ),
+    ("its endpoint is deleted", |s, _, e| s.change(e, |endpoint| endpoint.deleted = true), 0),
+];
+
+#[test]
+fn a_restart_finds_what_waits_and_nothing_that_ended() {
+    for (name, happens, waits) in FATES {
+        let shelf = Shelf::new();
+        let (endpoint, other) = (shelf.endpoint(), shelf.endpoint());
+        let message = shelf.accept();
+        happens(&shelf, &message, endpoint);
+        // The other delivery keeps the batch on disk.
+        assert_eq!(rows(&shelf, Tree::Fresh), 1, "{name}");
+        let before = shelf.queue(endpoint);
+        shelf.check();
+        let shelf = shelf.reopened();
+        assert_eq!(shelf.queue(endpoint).len(), waits, "{name}");
+        if name != "its endpoint is deleted" {
+            assert_eq!(shelf.queue(endpoint), before, "{name}");
+        }
+        assert_eq!(shelf.queue(other).len(), 1, "{name}");
+        shelf.check();
+        shelf.pass(FRESH_FOR);
+        another_group(&shelf);
+        assert_eq!(rows(&shelf, Tree::Fresh), 0, "{name}");
+        assert_eq!(shelf.queue(endpoint).len(), waits, "{name}");
+        shelf.check();
+    }
+}
+
+#[test]
+fn what_was_accepted_and_cancelled_in_one_group_is_nowhere() {
+    let shelf = Shelf::new();
+    let endpoint = shelf.endpoint();
+    let app = shelf.app;
+    shelf
+        .write(move |writer| {
+            let message = writer.accept(app, new_message(b"{}"))?;
+            assert!(writer.cancel(&message, endpoint)?);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!((shelf.store.queue_length(), rows(&shelf, Tree::Fresh)), (0, 0));
+    shelf.check();
+}
+
+#[test]
+fn rows_here_and_in_the_tree_are_read_in_order() {
+    let shelf = Shelf::new();
+    let endpoint = shelf.endpoint();
+    // Two that moved into the tree, two that are fresh; one of the later ones is due before them.
+    for _ in 0..2 {
+        shelf.accept();
+        shelf.pass(FRESH_FOR);
+    }
+    shelf.accept();
+    shelf.set(START.minus(seconds(1)));
+    shelf.accept();
+    assert_eq!((rows(&shelf, Tree::Queue), rows(&shelf, Tree::Fresh)), (2, 2));
+    let due: Vec<_> = shelf.queue(endpoint).iter().map(|row| row.key.due).collect();
+    let at = |s| START.plus(seconds(s));
+    assert_eq!(due, [START.minus(seconds(1)), at(0), at(1), at(2)]);
+    // A row that is in both for a moment is read once.
+    let key = keys::queue(&shelf.queue(endpoint)[0].key);
+    let value = shelf.store.shared.fresh.row(&key).unwrap();
+    shelf.store.shared.trees.tree(Tree::Queue).insert(key, value).unwrap();
+    assert_eq!(shelf.queue(endpoint).len(), 4);
+    assert_eq!(shelf.store.queue_first(endpoint, false).unwrap(), Some(START.minus(seconds(1))));
+}
+
+#[test]
+fn the_queue_of_an_endpoint_that_was_deleted_is_found_here_too() {
+    let shelf = Shelf::new();
+    let endpoint = shelf.endpoint();
+    shelf.accept();
+    shelf.change(endpoint, |endpoint| endpoint.deleted = true);
+    assert_eq!(shelf.store.orphaned_queues().unwrap(), [endpoint]);
+    while shelf.store.drain_deleted(endpoint).unwrap() {}
+    assert_eq!(shelf.store.orphaned_queues().unwrap(), []);
+    assert_eq!(rows(&shelf, Tree::Fresh), 0);
+}
