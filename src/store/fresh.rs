@@ -39,6 +39,8 @@ const _: () = assert!(BATCH_KEYS * keys::QUEUE_BYTES < ROW_BYTES);
 const MOVED_ROWS: usize = BATCH_KEYS;
 /// Batches that are looked at with one group for what is to be moved.
 const MOVED_BATCHES: usize = 16;
+/// Batches of an earlier process that go with one group.
+const ENDED_BATCHES: usize = 64;
 
 /// A queue row's key.
 type Key = [u8; keys::QUEUE_BYTES];
@@ -52,6 +54,8 @@ struct Inner {
     /// In which batch each of them is.
     rows: BTreeMap<Key, u64>,
     batches: BTreeMap<u64, Batch>,
+    /// Batches on disk of which an earlier process left nothing.
+    ended: Vec<u64>,
     /// The number of the next batch.
     next: u64,
 }
@@ -69,6 +73,7 @@ struct Batch {
 pub(super) struct Change {
     added: Vec<(u64, Batch)>,
     gone: HashSet<Key>,
+    ended: Vec<u64>,
 }
 
 impl Fresh {
@@ -116,7 +121,7 @@ impl Fresh {
         if may_move {
             inner.move_old(rows, now, &mut change);
         }
-        inner.drop_empty(rows, &change);
+        inner.end_batches(rows, &mut change);
         change
     }
 
@@ -129,7 +134,9 @@ impl Fresh {
                 batch.left -= 1;
             }
         }
-        inner.batches.retain(|_, batch| batch.left > 0);
+        for number in change.ended {
+            inner.batches.remove(&number);
+        }
         for (number, batch) in change.added {
             inner.rows.extend(batch.keys.iter().map(|key| (*key, number)));
             inner.batches.insert(number, batch);
@@ -152,9 +159,13 @@ impl Fresh {
                 }
             }
             inner.rows.extend(waiting.iter().map(|key| (*key, number)));
+            inner.next = number + 1;
+            if waiting.is_empty() {
+                inner.ended.push(number);
+                continue;
+            }
             let left = waiting.len();
             inner.batches.insert(number, Batch { keys: waiting, left, since: Timestamp(0) });
-            inner.next = number + 1;
         }
         Ok(())
     }
@@ -205,17 +216,18 @@ impl Inner {
     }
 
     /// Batches of which nothing is left go.
-    fn drop_empty(&self, rows: &mut Rows, change: &Change) {
+    fn end_batches(&mut self, rows: &mut Rows, change: &mut Change) {
         let mut gone: HashMap<u64, usize> = HashMap::new();
-        for key in &change.gone {
-            if let Some(number) = self.rows.get(key) {
-                *gone.entry(*number).or_default() += 1;
-            }
+        for number in change.gone.iter().filter_map(|key| self.rows.get(key)) {
+            *gone.entry(*number).or_default() += 1;
         }
-        for (number, batch) in &self.batches {
-            if batch.left == gone.get(number).copied().unwrap_or(0) {
-                rows.set(Tree::Fresh, number_key(*number), None);
-            }
+        let is_empty = |(number, gone): &(u64, usize)| {
+            self.batches.get(number).is_some_and(|batch| batch.left == *gone)
+        };
+        change.ended.extend(gone.into_iter().filter(is_empty).map(|(number, _)| number));
+        let before = self.ended.len().saturating_sub(ENDED_BATCHES);
+        for number in change.ended.iter().copied().chain(self.ended.drain(before..)) {
+            rows.set(Tree::Fresh, number_key(number), None);
         }
     }
 }

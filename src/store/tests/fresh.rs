@@ -158,6 +158,26 @@ fn a_restart_finds_what_waits_and_nothing_that_ended() {
 }
 
 #[test]
+fn what_an_earlier_process_left_of_batches_goes_in_small_steps() {
+    let shelf = Shelf::new();
+    let endpoint = shelf.endpoint();
+    let left = 200;
+    (0..left).for_each(|_| drop(shelf.accept()));
+    shelf.change(endpoint, |endpoint| endpoint.deleted = true);
+    let shelf = shelf.reopened();
+    // Ids begin anew with the shelf's entropy.
+    shelf.pass(seconds(1));
+    let mut groups = 0;
+    for before in (1..=left).rev().step_by(64) {
+        assert_eq!(rows(&shelf, Tree::Fresh), before);
+        another_group(&shelf);
+        groups += 1;
+    }
+    assert_eq!((groups, rows(&shelf, Tree::Fresh)), (4, 0));
+    shelf.check();
+}
+
+#[test]
 fn what_was_accepted_and_cancelled_in_one_group_is_nowhere() {
     let shelf = Shelf::new();
     let endpoint = shelf.endpoint();
