@@ -126,3 +126,10 @@ pub struct QueueRow {
     /// endpoint that failed and keeps its place.
     pub not_before: Timestamp,
 }
+
+impl QueueRow {
+    /// The row of a delivery that was scheduled at `key` and never tried.
+    pub fn first(key: QueueKey) -> Self {
+        Self { key, attempt: 1, trigger: Trigger::Scheduled, not_before: key.due }
+    }
+}

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use super::error::{Error, Result};
 use super::events::Accepted;
-use super::fresh::span_of;
 use super::records::{MessageRecord, QueueRecord};
 use super::trees::{ROW_BYTES, Tree};
 use super::writer::Writer;
 use super::{codec, keys};
 use crate::model::clock::Timestamp;
-use crate::model::delivery::{Delivery, QueueKey, QueueRow, Trigger};
+use crate::model::delivery::{Delivery, QueueKey, QueueRow};
 use crate::model::endpoint::SharedEndpoint;
 use crate::model::id::{AppId, EndpointId, ID_BYTES, MessageId};
 use crate::model::message::{Message, NewMessage};
@@ -165,7 +164,7 @@ impl Writer<'_> {
         for endpoint in endpoints {
             let due = if endpoint.ordered { self.in_order(message, &endpoint, due)? } else { due };
             let key = QueueKey { endpoint: endpoint.id, due, message: message.id };
-            let row = QueueRow { key, attempt: 1, trigger: Trigger::Scheduled, not_before: due };
+            let row = QueueRow::first(key);
             self.put_queue_row(&row);
             deliveries.push((row, endpoint));
         }
@@ -205,7 +204,7 @@ impl Writer<'_> {
             return Ok(*last);
         }
         drop(known);
-        let fresh = self.shared().fresh.last(span_of(&endpoint.0));
+        let fresh = self.shared().fresh.last(keys::queue_of(endpoint));
         let tree = self.shared().trees.tree(Tree::Queue);
         let row = tree.scan_prefix(endpoint.0).next_back().transpose()?;
         let key = row.and_then(|(key, _)| keys::split_queue(&key)).max(fresh);

@@ -276,11 +276,7 @@ impl Writer<'_> {
         message: MessageId,
         endpoint: EndpointId,
     ) -> Result<Option<Delivery>> {
-        let Some(row) = self.get(Tree::Deliveries, &keys::delivery(message, endpoint))? else {
-            return Ok(None);
-        };
-        let record: DeliveryRecord = records::read(Tree::Deliveries, &row)?;
-        record.into_domain(message, endpoint).map(Some)
+        super::messages::delivery(self, message, endpoint)
     }
 
     /// Remembers since when an endpoint fails, and disables it when that is too long or it said

@@ -3,7 +3,7 @@
 //! Tests call it after every step; `posthaste store check` offers it to the operator.
 
 use super::error::Result;
-use super::messages::assemble;
+use super::messages::{Rows as _, assemble};
 use super::records::{self, AttemptRecord, DeliveryRecord, MessageRecord, QueueRecord};
 use super::trees::Tree;
 use super::{Store, keys};
@@ -333,10 +333,7 @@ impl Store {
     }
 
     fn has(&self, tree: Tree, key: &[u8]) -> Result<bool> {
-        if tree == Tree::Queue && self.shared.fresh.row(key).is_some() {
-            return Ok(true);
-        }
-        Ok(self.shared.trees.tree(tree).contains_key(key)?)
+        Ok(self.row(tree, key)?.is_some())
     }
 }
 

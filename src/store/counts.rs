@@ -4,7 +4,6 @@
 use std::ops::Bound;
 
 use super::error::Result;
-use super::fresh::span_of;
 use super::records::{self, AttemptRecord};
 use super::trees::Tree;
 use super::{Store, keys};
@@ -41,7 +40,7 @@ impl Store {
                 counts.failed += 1;
             }
         }
-        for row in self.shared.queue(span_of(&endpoint.0), usize::MAX) {
+        for row in self.shared.queue(keys::queue_of(endpoint), usize::MAX) {
             row?;
             counts.waiting += 1;
         }

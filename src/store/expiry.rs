@@ -6,7 +6,6 @@
 
 use super::error::Result;
 use super::events::Recorded;
-use super::fresh::span_of;
 use super::idempotency::{BUCKET_MS, KEPT_MS};
 use super::trees::Tree;
 use super::writer::Writer;
@@ -100,7 +99,7 @@ impl Store {
             return Ok(false);
         }
         let mut rows = Vec::new();
-        for row in self.shared.queue(span_of(&endpoint.0), STEP_ROWS).take(STEP_ROWS) {
+        for row in self.shared.queue(keys::queue_of(endpoint), STEP_ROWS).take(STEP_ROWS) {
             rows.push(row?.0);
         }
         let full = rows.len() == STEP_ROWS;
@@ -115,14 +114,13 @@ impl Store {
 
     /// Endpoints that have queue rows but are deleted.
     pub fn orphaned_queues(&self) -> Result<Vec<EndpointId>> {
+        let mut queues = self.shared.fresh.endpoints();
+        queues.extend(self.first_ids(Tree::Queue)?.into_iter().map(EndpointId));
+        queues.sort_unstable();
+        queues.dedup();
         let mut found = Vec::new();
-        for id in self.first_ids(Tree::Queue)?.into_iter().map(EndpointId) {
+        for id in queues {
             if self.directory().endpoint(id)?.is_none() {
-                found.push(id);
-            }
-        }
-        for id in self.shared.fresh.endpoints() {
-            if self.directory().endpoint(id)?.is_none() && !found.contains(&id) {
                 found.push(id);
             }
         }

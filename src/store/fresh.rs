@@ -20,13 +20,14 @@ use sled::IVec;
 
 use super::error::{Error, Result};
 use super::events::Accepted;
-use super::records::{self, DeliveryRecord, QueueRecord};
+use super::messages::{self, Rows as _};
+use super::records::{self, QueueRecord};
 use super::trees::{ROW_BYTES, Tree};
 use super::writer::Rows;
 use super::{Shared, codec, keys};
 use crate::model::clock::Timestamp;
-use crate::model::delivery::{QueueKey, State, Trigger};
-use crate::model::id::{EndpointId, ID_BYTES};
+use crate::model::delivery::{QueueKey, QueueRow, State};
+use crate::model::id::EndpointId;
 
 /// Rows that are kept here; what comes then gets a row of its own at once.
 pub(super) const MOST_FRESH: usize = 8192;
@@ -42,9 +43,6 @@ const MOVED_BATCHES: usize = 16;
 /// Batches of an earlier process that go with one group.
 const ENDED_BATCHES: usize = 64;
 
-/// A queue row's key.
-type Key = [u8; keys::QUEUE_BYTES];
-
 /// The queue rows that have none of their own on disk.
 #[derive(Default)]
 pub(super) struct Fresh(Mutex<Inner>);
@@ -52,7 +50,7 @@ pub(super) struct Fresh(Mutex<Inner>);
 #[derive(Default)]
 struct Inner {
     /// In which batch each of them is.
-    rows: BTreeMap<Key, u64>,
+    rows: BTreeMap<QueueKey, u64>,
     batches: BTreeMap<u64, Batch>,
     /// Batches on disk of which an earlier process left nothing.
     ended: Vec<u64>,
@@ -62,7 +60,7 @@ struct Inner {
 
 struct Batch {
     /// As they were written.
-    keys: Vec<Key>,
+    keys: Vec<QueueKey>,
     /// How many of them are still here.
     left: usize,
     since: Timestamp,
@@ -72,7 +70,7 @@ struct Batch {
 #[derive(Default)]
 pub(super) struct Change {
     added: Vec<(u64, Batch)>,
-    gone: HashSet<Key>,
+    gone: HashSet<QueueKey>,
     ended: Vec<u64>,
 }
 
@@ -83,25 +81,23 @@ impl Fresh {
 
     /// The value of a row that is here.
     pub(super) fn row(&self, key: &[u8]) -> Option<IVec> {
-        let key = key.try_into().ok()?;
-        self.lock().rows.contains_key(&key).then(|| first_value(&key))
+        let key = keys::split_queue(key)?;
+        self.lock().rows.contains_key(&key).then(|| first_value(key))
     }
 
     /// The last row of those whose keys are in `range`.
-    pub(super) fn last(&self, range: impl RangeBounds<Key>) -> Option<QueueKey> {
-        self.lock().rows.range(range).next_back().and_then(|(key, _)| keys::split_queue(key))
+    pub(super) fn last(&self, range: impl RangeBounds<QueueKey>) -> Option<QueueKey> {
+        self.lock().rows.range(range).next_back().map(|(key, _)| *key)
     }
 
     /// The endpoints that have rows here.
     pub(super) fn endpoints(&self) -> Vec<EndpointId> {
-        let inner = self.lock();
-        let keys = inner.rows.keys().filter_map(|key| keys::split_queue(key));
-        let mut found: Vec<_> = keys.map(|key| key.endpoint).collect();
+        let mut found: Vec<_> = self.lock().rows.keys().map(|key| key.endpoint).collect();
         found.dedup();
         found
     }
 
-    fn first(&self, range: impl RangeBounds<Key>, most: usize) -> Vec<Key> {
+    fn first(&self, range: impl RangeBounds<QueueKey>, most: usize) -> Vec<QueueKey> {
         self.lock().rows.range(range).take(most).map(|(key, _)| *key).collect()
     }
 
@@ -142,33 +138,33 @@ impl Fresh {
             inner.batches.insert(number, batch);
         }
     }
+}
 
-    /// Reads what an earlier process left. What has ended since is not taken in.
-    pub(super) fn load(shared: &Shared) -> Result<()> {
-        let mut inner = shared.fresh.lock();
-        for row in shared.trees.tree(Tree::Fresh) {
-            let (number, value) = row?;
-            let damaged = |what| Error::corrupt(Tree::Fresh.name(), what);
-            let number: [u8; 8] =
-                number.as_ref().try_into().map_err(|_| damaged("a key has the wrong length"))?;
-            let number = u64::from_be_bytes(number);
-            let mut waiting = Vec::new();
-            for key in read_batch(&value)? {
-                if is_waiting(shared, &key)? {
-                    waiting.push(key);
-                }
+/// Reads what an earlier process left. What has ended since is not taken in.
+pub(super) fn load(shared: &Shared) -> Result<()> {
+    let mut inner = shared.fresh.lock();
+    for row in shared.trees.tree(Tree::Fresh) {
+        let (number, value) = row?;
+        let damaged = |what| Error::corrupt(Tree::Fresh.name(), what);
+        let number: [u8; 8] =
+            number.as_ref().try_into().map_err(|_| damaged("a key has the wrong length"))?;
+        let number = u64::from_be_bytes(number);
+        let mut waiting = Vec::new();
+        for key in read_batch(&value)? {
+            if is_waiting(shared, key)? {
+                waiting.push(key);
             }
-            inner.rows.extend(waiting.iter().map(|key| (*key, number)));
-            inner.next = number + 1;
-            if waiting.is_empty() {
-                inner.ended.push(number);
-                continue;
-            }
-            let left = waiting.len();
-            inner.batches.insert(number, Batch { keys: waiting, left, since: Timestamp(0) });
         }
-        Ok(())
+        inner.rows.extend(waiting.iter().map(|key| (*key, number)));
+        inner.next = number + 1;
+        if waiting.is_empty() {
+            inner.ended.push(number);
+            continue;
+        }
+        let left = waiting.len();
+        inner.batches.insert(number, Batch { keys: waiting, left, since: Timestamp(0) });
     }
+    Ok(())
 }
 
 impl Inner {
@@ -177,9 +173,10 @@ impl Inner {
         let room = MOST_FRESH.saturating_sub(self.rows.len());
         let deliveries = accepted.iter().flat_map(|message| &message.deliveries);
         let due = deliveries.filter(|(row, _)| row.key.due <= now);
-        let keys = due.map(|(row, _)| keys::queue(&row.key));
+        let keys = due.map(|(row, _)| row.key).take(room);
         // Later work of the group may have taken it away again.
-        let new: Vec<Key> = keys.take(room).filter(|key| rows.take_put(Tree::Queue, key)).collect();
+        let new: Vec<_> =
+            keys.filter(|key| rows.take_put(Tree::Queue, &keys::queue(key))).collect();
         for keys in new.chunks(BATCH_KEYS) {
             rows.set(Tree::Fresh, number_key(self.next), Some(write_batch(keys)));
             let batch = Batch { keys: keys.to_vec(), left: keys.len(), since: now };
@@ -191,8 +188,7 @@ impl Inner {
     /// Rows of the group that are here: removed they need no removal in the tree, changed they go there.
     fn let_go(&self, rows: &mut Rows, change: &mut Change) {
         rows.retain(Tree::Queue, |key, value| {
-            let key: Option<Key> = key.try_into().ok();
-            let key = key.filter(|key| self.rows.contains_key(key));
+            let key = keys::split_queue(key).filter(|key| self.rows.contains_key(key));
             change.gone.extend(key);
             key.is_none() || value.is_some()
         });
@@ -208,7 +204,7 @@ impl Inner {
             }
             for key in batch.keys.iter().filter(|key| self.rows.contains_key(*key)) {
                 if change.gone.insert(*key) {
-                    rows.set(Tree::Queue, key.as_slice().into(), Some(first_value(key)));
+                    rows.set(Tree::Queue, (&keys::queue(key)[..]).into(), Some(first_value(*key)));
                     moved += 1;
                 }
             }
@@ -237,18 +233,18 @@ impl Shared {
     /// those of the tree.
     pub(super) fn queue(
         &self,
-        range: impl RangeBounds<Key>,
+        range: impl RangeBounds<QueueKey>,
         most: usize,
     ) -> impl Iterator<Item = Result<(IVec, IVec)>> {
-        let bounds = (range.start_bound().cloned(), range.end_bound().cloned());
-        let fresh = self.fresh.first(bounds, most).into_iter().peekable();
+        let bounds = (range.start_bound().map(keys::queue), range.end_bound().map(keys::queue));
+        let fresh = self.fresh.first(range, most).into_iter().peekable();
         Both { fresh, tree: self.trees.tree(Tree::Queue).range(bounds).peekable() }
     }
 }
 
 /// What is here and what is in the tree, in order.
 struct Both {
-    fresh: Peekable<std::vec::IntoIter<Key>>,
+    fresh: Peekable<std::vec::IntoIter<QueueKey>>,
     tree: Peekable<sled::Iter>,
 }
 
@@ -257,12 +253,13 @@ impl Iterator for Both {
 
     fn next(&mut self) -> Option<Self::Item> {
         let order = match (self.fresh.peek(), self.tree.peek()) {
-            (Some(fresh), Some(Ok((key, _)))) => fresh.as_slice().cmp(key),
+            (Some(fresh), Some(Ok((key, _)))) => keys::queue(fresh).as_slice().cmp(key),
             (Some(_), None) => std::cmp::Ordering::Less,
             _ => std::cmp::Ordering::Greater,
         };
         if order.is_lt() {
-            return self.fresh.next().map(|key| Ok((key.as_slice().into(), first_value(&key))));
+            let row = |key| Ok(((&keys::queue(&key)[..]).into(), first_value(key)));
+            return self.fresh.next().map(row);
         }
         if order.is_eq() {
             self.fresh.next();
@@ -271,39 +268,25 @@ impl Iterator for Both {
     }
 }
 
-/// All keys of an endpoint's queue.
-pub(super) fn span_of(endpoint: &[u8; ID_BYTES]) -> std::ops::RangeInclusive<Key> {
-    let key = |rest: u8| {
-        let mut key = [rest; keys::QUEUE_BYTES];
-        key.iter_mut().zip(endpoint).for_each(|(to, from)| *to = *from);
-        key
-    };
-    key(0)..=key(u8::MAX)
-}
-
 /// What stands in the row of a delivery that was never tried.
-fn first_value(key: &Key) -> IVec {
-    let due = keys::split_queue(key).map_or(Timestamp(0), |key| key.due);
-    let record = QueueRecord { attempt: 1, trigger: Trigger::Scheduled as u8, not_before: due.0 };
-    codec::encode(&record).into()
+fn first_value(key: QueueKey) -> IVec {
+    codec::encode(&QueueRecord::of(&QueueRow::first(key))).into()
 }
 
 fn number_key(number: u64) -> IVec {
     (&number.to_be_bytes()).into()
 }
 
-fn write_batch(keys: &[Key]) -> IVec {
-    codec::encode_with_tail(&(), keys.as_flattened()).into()
+fn write_batch(keys: &[QueueKey]) -> IVec {
+    let tail: Vec<u8> = keys.iter().flat_map(keys::queue).collect();
+    codec::encode_with_tail(&(), &tail).into()
 }
 
-fn read_batch(value: &[u8]) -> Result<Vec<Key>> {
+fn read_batch(value: &[u8]) -> Result<Vec<QueueKey>> {
     let ((), tail) = records::read_with_tail(Tree::Fresh, value)?;
-    match tail.as_chunks() {
-        (keys, []) => Ok(keys.to_vec()),
-        (_, rest) => {
-            Err(Error::corrupt(Tree::Fresh.name(), format!("{} bytes too many", rest.len())))
-        }
-    }
+    let keys = tail.chunks(keys::QUEUE_BYTES).map(keys::split_queue);
+    let cut_off = || Error::corrupt(Tree::Fresh.name(), "its last key is cut off");
+    keys.collect::<Option<_>>().ok_or_else(cut_off)
 }
 
 /// Rows that are here and in no batch on disk: a fault.
@@ -313,23 +296,18 @@ pub(super) fn in_no_batch(shared: &Shared) -> Result<Vec<QueueKey>> {
         kept.extend(read_batch(&row?.1)?);
     }
     let inner = shared.fresh.lock();
-    let lost = inner.rows.keys().filter(|key| !kept.contains(*key));
-    Ok(lost.filter_map(|key| keys::split_queue(key)).collect())
+    Ok(inner.rows.keys().filter(|key| !kept.contains(*key)).copied().collect())
 }
 
 /// Whether a delivery of a batch still waits: nothing was recorded that ended or moved it.
-fn is_waiting(shared: &Shared, key: &Key) -> Result<bool> {
-    let damaged = || Error::corrupt(Tree::Fresh.name(), "a key has the wrong length");
-    let key = keys::split_queue(key).ok_or_else(damaged)?;
+fn is_waiting(shared: &Shared, key: QueueKey) -> Result<bool> {
     let Some(endpoint) = shared.directory.endpoint(key.endpoint)? else { return Ok(false) };
-    let message = keys::message(endpoint.app, key.message);
-    if !shared.trees.tree(Tree::Messages).contains_key(message)? {
+    if shared.row(Tree::Messages, &keys::message(endpoint.app, key.message))?.is_none() {
         return Ok(false);
     }
-    let delivery = keys::delivery(key.message, key.endpoint);
-    let Some(row) = shared.trees.tree(Tree::Deliveries).get(delivery)? else { return Ok(true) };
-    let record: DeliveryRecord = records::read(Tree::Deliveries, &row)?;
-    let delivery = record.into_domain(key.message, key.endpoint)?;
+    let Some(delivery) = messages::delivery(shared, key.message, key.endpoint)? else {
+        return Ok(true);
+    };
     // Held, or tried by hand alone: it stands where it was put.
     let in_place = delivery.queued_due.is_none_or(|due| due == key.due);
     Ok(delivery.state == State::Pending && delivery.attempts == 0 && in_place)

@@ -3,6 +3,8 @@
 //!
 //! A byte once given a meaning here keeps it for ever.
 
+use std::ops::RangeInclusive;
+
 use crate::model::clock::Timestamp;
 use crate::model::delivery::QueueKey;
 use crate::model::id::{AppId, AttemptId, EndpointId, ID_BYTES, MessageId, OrgId};
@@ -99,6 +101,12 @@ pub fn queue(key: &QueueKey) -> [u8; QUEUE_BYTES] {
     due.copy_from_slice(&key.due.0.to_be_bytes());
     message.copy_from_slice(&key.message.0);
     bytes
+}
+
+/// All places in an endpoint's queue.
+pub fn queue_of(endpoint: EndpointId) -> RangeInclusive<QueueKey> {
+    let place = |due, byte| QueueKey { endpoint, due, message: MessageId([byte; ID_BYTES]) };
+    place(Timestamp(0), 0)..=place(Timestamp(u64::MAX), u8::MAX)
 }
 
 /// Reads back a key made by [`queue`].

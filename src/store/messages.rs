@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use super::accept::{CHUNK_BYTES, message_record};
 use super::error::{Error, Result};
-use super::records::{self, MessageRecord};
+use super::records::{self, DeliveryRecord, MessageRecord};
 use super::trees::Tree;
 use super::writer::Writer;
-use super::{Store, codec, keys};
+use super::{Shared, Store, codec, keys};
 use crate::model::delivery::{Delivery, QueueKey, QueueRow, State, Trigger};
 use crate::model::id::{AppId, EndpointId, ID_BYTES, MessageId};
 use crate::model::message::Message;
@@ -28,14 +28,25 @@ impl Payload {
     }
 }
 
-/// Where rows are read from: the trees alone, or a writer that sees its own group too.
+/// Where rows are read from: the store alone, or a writer that sees its own group too.
 pub(super) trait Rows {
     fn row(&self, tree: Tree, key: &[u8]) -> Result<Option<sled::IVec>>;
 }
 
+impl Rows for Shared {
+    fn row(&self, tree: Tree, key: &[u8]) -> Result<Option<sled::IVec>> {
+        if tree == Tree::Queue
+            && let Some(row) = self.fresh.row(key)
+        {
+            return Ok(Some(row));
+        }
+        Ok(self.trees.tree(tree).get(key)?)
+    }
+}
+
 impl Rows for Store {
     fn row(&self, tree: Tree, key: &[u8]) -> Result<Option<sled::IVec>> {
-        Ok(self.shared.trees.tree(tree).get(key)?)
+        self.shared.row(tree, key)
     }
 }
 
@@ -95,6 +106,19 @@ fn chunks(rows: &impl Rows, tree: Tree, id: &[u8; ID_BYTES], length: usize) -> R
     Ok(bytes)
 }
 
+/// The delivery's row; `None` while no attempt was recorded.
+pub(super) fn delivery(
+    rows: &impl Rows,
+    message: MessageId,
+    endpoint: EndpointId,
+) -> Result<Option<Delivery>> {
+    let Some(row) = rows.row(Tree::Deliveries, &keys::delivery(message, endpoint))? else {
+        return Ok(None);
+    };
+    let record: DeliveryRecord = records::read(Tree::Deliveries, &row)?;
+    record.into_domain(message, endpoint).map(Some)
+}
+
 impl Store {
     /// A message and its payload; `None` when there is no such message.
     pub fn message(&self, app: AppId, id: MessageId) -> Result<Option<(Message, Payload)>> {
@@ -120,11 +144,7 @@ impl Store {
 
     /// Where a delivery stands; `None` while no attempt was recorded.
     pub fn delivery(&self, message: MessageId, endpoint: EndpointId) -> Result<Option<Delivery>> {
-        let Some(row) = self.row(Tree::Deliveries, &keys::delivery(message, endpoint))? else {
-            return Ok(None);
-        };
-        let record: records::DeliveryRecord = records::read(Tree::Deliveries, &row)?;
-        record.into_domain(message, endpoint).map(Some)
+        delivery(self, message, endpoint)
     }
 
     /// Bytes of an attempt's response that lie in chunks.

@@ -215,7 +215,7 @@ impl Store {
         tenants::load(&shared)?;
         sources::load(&shared)?;
         managed::load(&shared)?;
-        fresh::Fresh::load(&shared)?;
+        fresh::load(&shared)?;
         shared.space.look(&shared.trees);
         if shared.space.check().is_err() {
             // What expired in an earlier run left room that nobody knows of.

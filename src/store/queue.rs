@@ -6,7 +6,6 @@
 use std::collections::HashSet;
 
 use super::error::{Error, Result};
-use super::fresh::span_of;
 use super::records::{self, QueueRecord};
 use super::trees::Tree;
 use super::{Store, keys};
@@ -36,7 +35,7 @@ impl Store {
     ) -> Result<Head> {
         let mut found = Head { rows: Vec::new(), next: None };
         let fresh = limit.saturating_add(held.len()).saturating_add(1);
-        for row in self.shared.queue(span_of(&endpoint.0), fresh) {
+        for row in self.shared.queue(keys::queue_of(endpoint), fresh) {
             let (key, value) = row?;
             let key = keys::split_queue(&key)
                 .ok_or_else(|| Error::corrupt("queue", "a key has the wrong length"))?;
@@ -65,7 +64,7 @@ impl Store {
         }
         // The first row may have kept its place from when the endpoint was an ordered one, and
         // have to wait longer than those behind it: none of them is due before its place says.
-        let first = self.shared.queue(span_of(&endpoint.0), 1).next().transpose()?;
+        let first = self.shared.queue(keys::queue_of(endpoint), 1).next().transpose()?;
         let key = first.map(|(key, _)| keys::split_queue(&key));
         let damaged = || Error::corrupt("queue", "a key has the wrong length");
         key.map(|key| key.map(|key| key.due).ok_or_else(damaged)).transpose()

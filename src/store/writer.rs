@@ -11,6 +11,7 @@ use super::Shared;
 use super::directory::Directory;
 use super::error::{Error, Result};
 use super::events::Events;
+use super::messages::Rows as _;
 use super::trees::{Tree, Trees};
 use crate::model::clock::Timestamp;
 use crate::model::id::ID_BYTES;
@@ -39,6 +40,10 @@ impl Rows {
         self.by_tree.iter().find(|(t, _)| *t == tree).map(|(_, rows)| rows)
     }
 
+    fn of_mut(&mut self, tree: Tree) -> Option<&mut HashMap<IVec, Option<IVec>>> {
+        self.by_tree.iter_mut().find(|(t, _)| *t == tree).map(|(_, rows)| rows)
+    }
+
     pub(super) fn set(&mut self, tree: Tree, key: IVec, value: Option<IVec>) {
         // Rows for tidying are no work: they pay for nothing.
         if tree != Tree::Tidy {
@@ -48,7 +53,7 @@ impl Rows {
             self.removals += usize::from(value.is_none() && !is_queue);
             self.bytes += key.len() + value.as_ref().map_or(0, |v| v.len());
         }
-        if let Some((_, rows)) = self.by_tree.iter_mut().find(|(t, _)| *t == tree) {
+        if let Some(rows) = self.of_mut(tree) {
             rows.insert(key, value);
         } else {
             let mut rows = HashMap::with_capacity(USUAL_ROWS);
@@ -59,8 +64,7 @@ impl Rows {
 
     /// Takes a row out that was to be written. Whether there was one.
     pub(super) fn take_put(&mut self, tree: Tree, key: &[u8]) -> bool {
-        let rows = self.by_tree.iter_mut().find(|(t, _)| *t == tree);
-        let Some((_, rows)) = rows else { return false };
+        let Some(rows) = self.of_mut(tree) else { return false };
         rows.get(key).is_some_and(Option::is_some) && rows.remove(key).is_some()
     }
 
@@ -263,12 +267,7 @@ impl<'g> Writer<'g> {
         if let Some(value) = self.group.rows().of(tree).and_then(|rows| rows.get(key)) {
             return Ok(value.clone());
         }
-        if tree == Tree::Queue
-            && let Some(row) = self.shared().fresh.row(key)
-        {
-            return Ok(Some(row));
-        }
-        Ok(self.shared().trees.tree(tree).get(key)?)
+        self.shared().row(tree, key)
     }
 
     /// Stages a row.

@@ -4,7 +4,6 @@
 use std::ops::Bound;
 
 use super::super::error::{Error, Result};
-use super::super::fresh::span_of;
 use super::super::messages::assemble;
 use super::super::records::{self, QueueRecord};
 use super::super::trees::Tree;
@@ -197,8 +196,9 @@ impl Store {
     /// Walks over an endpoint's queue: rows of messages accepted before the end of the span.
     fn walk_queue(&self, span: &Span, cursor: &[u8]) -> Result<Walk<QueueKey>> {
         self.directory().endpoint(span.endpoint)?.ok_or(Error::NotFound("endpoint"))?;
-        let queue = span_of(&span.endpoint.0);
-        let start = cursor.try_into().map_or(Bound::Included(*queue.start()), Bound::Excluded);
+        let queue = keys::queue_of(span.endpoint);
+        let start =
+            keys::split_queue(cursor).map_or(Bound::Included(*queue.start()), Bound::Excluded);
         let range = (start, Bound::Included(*queue.end()));
         let mut walk = Walk { taken: Vec::new(), cursor: cursor.to_vec(), seen: 0, ended: true };
         for row in self.shared.queue(range, STEP_SCAN + 1) {

@@ -5,14 +5,9 @@ use super::super::keys;
 use super::super::trees::Tree;
 use super::*;
 
-/// Rows in a tree, whatever the checker counts.
-fn rows(shelf: &Shelf, tree: Tree) -> usize {
-    shelf.store.shared.trees.tree(tree).len()
-}
-
 /// Something that writes a group of its own, and nothing of the queue.
 fn another_group(shelf: &Shelf) {
-    shelf.endpoint_with(|endpoint| endpoint.disabled = None);
+    shelf.endpoint();
 }
 
 #[test]
@@ -22,14 +17,14 @@ fn what_succeeds_at_once_never_has_a_row_of_its_own() {
     for _ in 0..3 {
         shelf.accept();
     }
-    assert_eq!((rows(&shelf, Tree::Queue), rows(&shelf, Tree::Fresh)), (0, 3));
+    assert_eq!((shelf.rows("queue"), shelf.rows("fresh")), (0, 3));
     assert_eq!(shelf.store.queue_length(), 3);
     shelf.check();
     for row in shelf.queue(endpoint) {
         shelf.record(shelf.result(row, Verdict::Succeeded));
-        assert_eq!(rows(&shelf, Tree::Queue), 0);
+        assert_eq!(shelf.rows("queue"), 0);
     }
-    assert_eq!((shelf.store.queue_length(), rows(&shelf, Tree::Fresh)), (0, 0));
+    assert_eq!((shelf.store.queue_length(), shelf.rows("fresh")), (0, 0));
     shelf.check();
 }
 
@@ -38,13 +33,13 @@ fn a_batch_goes_with_the_last_of_its_rows() {
     let shelf = Shelf::new();
     let endpoints = [shelf.endpoint(), shelf.endpoint()];
     shelf.accept();
-    assert_eq!(rows(&shelf, Tree::Fresh), 1, "one for both");
+    assert_eq!(shelf.rows("fresh"), 1, "one for both");
     shelf.tried(endpoints[0], Verdict::Succeeded);
-    assert_eq!(rows(&shelf, Tree::Fresh), 1);
+    assert_eq!(shelf.rows("fresh"), 1);
     let shelf = shelf.reopened();
     assert_eq!((shelf.queue(endpoints[0]).len(), shelf.queue(endpoints[1]).len()), (0, 1));
     shelf.tried(endpoints[1], Verdict::Succeeded);
-    assert_eq!(rows(&shelf, Tree::Fresh), 0);
+    assert_eq!(shelf.rows("fresh"), 0);
     shelf.check();
 }
 
@@ -56,10 +51,10 @@ fn what_waits_for_long_gets_a_row_of_its_own() {
     let before = shelf.queue(endpoint);
     shelf.pass(FRESH_FOR.checked_sub(Duration::from_millis(1)).unwrap());
     another_group(&shelf);
-    assert_eq!((rows(&shelf, Tree::Queue), rows(&shelf, Tree::Fresh)), (0, 1));
+    assert_eq!((shelf.rows("queue"), shelf.rows("fresh")), (0, 1));
     shelf.pass(Duration::from_millis(1));
     another_group(&shelf);
-    assert_eq!((rows(&shelf, Tree::Queue), rows(&shelf, Tree::Fresh)), (1, 0));
+    assert_eq!((shelf.rows("queue"), shelf.rows("fresh")), (1, 0));
     assert_eq!(shelf.queue(endpoint), before, "the same row, once");
     shelf.check();
 }
@@ -74,7 +69,7 @@ fn past_the_most_they_get_rows_of_their_own_at_once() {
         shelf.accept();
     }
     let past = (MOST_FRESH / 100 + 1) * 100 - MOST_FRESH;
-    assert_eq!(rows(&shelf, Tree::Queue), past);
+    assert_eq!(shelf.rows("queue"), past);
     assert_eq!(shelf.store.queue_length(), MOST_FRESH + past);
     shelf.check();
 }
@@ -85,7 +80,7 @@ fn what_is_to_be_delivered_later_is_not_fresh() {
     shelf.endpoint();
     let later = shelf.store.now().plus(seconds(5));
     shelf.try_accept(NewMessage { deliver_at: Some(later), ..new_message(b"{}") }).unwrap();
-    assert_eq!((rows(&shelf, Tree::Queue), rows(&shelf, Tree::Fresh)), (1, 0));
+    assert_eq!((shelf.rows("queue"), shelf.rows("fresh")), (1, 0));
 }
 
 /// What may happen to a fresh delivery: what is done with its row, and how many rows it has then.
@@ -139,7 +134,7 @@ fn a_restart_finds_what_waits_and_nothing_that_ended() {
         let message = shelf.accept();
         happens(&shelf, &message, endpoint);
         // The other delivery keeps the batch on disk.
-        assert_eq!(rows(&shelf, Tree::Fresh), 1, "{name}");
+        assert_eq!(shelf.rows("fresh"), 1, "{name}");
         let before = shelf.queue(endpoint);
         shelf.check();
         let shelf = shelf.reopened();
@@ -151,7 +146,7 @@ fn a_restart_finds_what_waits_and_nothing_that_ended() {
         shelf.check();
         shelf.pass(FRESH_FOR);
         another_group(&shelf);
-        assert_eq!(rows(&shelf, Tree::Fresh), 0, "{name}");
+        assert_eq!(shelf.rows("fresh"), 0, "{name}");
         assert_eq!(shelf.queue(endpoint).len(), waits, "{name}");
         shelf.check();
     }
@@ -169,11 +164,11 @@ fn what_an_earlier_process_left_of_batches_goes_in_small_steps() {
     shelf.pass(seconds(1));
     let mut groups = 0;
     for before in (1..=left).rev().step_by(64) {
-        assert_eq!(rows(&shelf, Tree::Fresh), before);
+        assert_eq!(shelf.rows("fresh"), before);
         another_group(&shelf);
         groups += 1;
     }
-    assert_eq!((groups, rows(&shelf, Tree::Fresh)), (4, 0));
+    assert_eq!((groups, shelf.rows("fresh")), (4, 0));
     shelf.check();
 }
 
@@ -189,7 +184,7 @@ fn what_was_accepted_and_cancelled_in_one_group_is_nowhere() {
             Ok(())
         })
         .unwrap();
-    assert_eq!((shelf.store.queue_length(), rows(&shelf, Tree::Fresh)), (0, 0));
+    assert_eq!((shelf.store.queue_length(), shelf.rows("fresh")), (0, 0));
     shelf.check();
 }
 
@@ -205,7 +200,7 @@ fn rows_here_and_in_the_tree_are_read_in_order() {
     shelf.accept();
     shelf.set(START.minus(seconds(1)));
     shelf.accept();
-    assert_eq!((rows(&shelf, Tree::Queue), rows(&shelf, Tree::Fresh)), (2, 2));
+    assert_eq!((shelf.rows("queue"), shelf.rows("fresh")), (2, 2));
     let due: Vec<_> = shelf.queue(endpoint).iter().map(|row| row.key.due).collect();
     let at = |s| START.plus(seconds(s));
     assert_eq!(due, [START.minus(seconds(1)), at(0), at(1), at(2)]);
@@ -226,5 +221,5 @@ fn the_queue_of_an_endpoint_that_was_deleted_is_found_here_too() {
     assert_eq!(shelf.store.orphaned_queues().unwrap(), [endpoint]);
     while shelf.store.drain_deleted(endpoint).unwrap() {}
     assert_eq!(shelf.store.orphaned_queues().unwrap(), []);
-    assert_eq!(rows(&shelf, Tree::Fresh), 0);
+    assert_eq!(shelf.rows("fresh"), 0);
 }
