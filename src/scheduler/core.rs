@@ -294,13 +294,15 @@ impl State {
         let Accepted { message, payload, deliveries } = accepted;
         for (row, endpoint) in deliveries {
             let id = endpoint.id;
+            let ample =
+                self.buffered < TOTAL_BUFFER / 2 && self.buffered_bytes < TOTAL_BUFFER_BYTES / 2;
             let fits = self.buffered < TOTAL_BUFFER
                 && self.buffered_bytes + payload.len() <= TOTAL_BUFFER_BYTES;
             let lane = self.lanes.entry(id).or_insert_with(|| Lane::new(endpoint));
             if lane.held.contains(&row.key) {
                 continue;
             }
-            let is_first = lane.takes_fresh(now) && lane.has_room();
+            let is_first = lane.takes_fresh(now) && lane.has_room(ample);
             if fits && is_first && row.not_before <= now && lane.endpoint.is_active() {
                 let content = Some((Arc::clone(&message), payload.clone()));
                 let task = Task { row, content, quick: false };

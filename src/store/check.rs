@@ -99,8 +99,8 @@ impl Store {
     /// Every queue row belongs to a message, and a scheduled one to a pending delivery; and what has no
     /// row of its own is in a batch.
     fn check_queue(&self, report: &mut Report) -> Result<()> {
-        for key in super::fresh::in_no_batch(&self.shared)? {
-            report.fault(format!("queue: {key:?} is in no batch: a restart would lose it"));
+        for fault in super::fresh::faults(&self.shared)? {
+            report.fault(fault);
         }
         let rows = self.shared.queue(.., usize::MAX);
         look_at(Tree::Queue, rows, report, |key, value, report| {

@@ -189,12 +189,12 @@ impl<'a> OpenGroup<'a> {
         if rows.is_empty() {
             return Ok(Written { answers, events, row_bytes: None });
         }
-        let (count, removals) = rows.counts();
-        shared.tidy.wrote(count, removals);
-        shared.tidy_up(&mut rows);
         let now = shared.clock.now();
         let may_move = !shared.space.is_short();
         let change = shared.fresh.settle(&mut rows, &events.accepted, now, may_move);
+        let (count, removals) = rows.counts();
+        shared.tidy.wrote(count, removals);
+        shared.tidy_up(&mut rows);
         rows.apply(&shared.trees)?;
         shared.fresh.apply(change);
         #[cfg(test)]

@@ -31,6 +31,8 @@ use crate::model::id::EndpointId;
 
 /// Rows that are kept here; what comes then gets a row of its own at once.
 pub(super) const MOST_FRESH: usize = 8192;
+/// Batches that are kept: one row that stays keeps its whole batch.
+pub(super) const MOST_BATCHES: usize = 1024;
 /// After so long a delivery that still waits gets a row of its own, with the next group.
 pub(super) const FRESH_FOR: Duration = Duration::from_secs(1);
 /// Keys in a batch.
@@ -40,8 +42,9 @@ const _: () = assert!(BATCH_KEYS * keys::QUEUE_BYTES < ROW_BYTES);
 const MOVED_ROWS: usize = BATCH_KEYS;
 /// Batches that are looked at with one group for what is to be moved.
 const MOVED_BATCHES: usize = 16;
-/// Batches of an earlier process that go with one group.
-const ENDED_BATCHES: usize = 64;
+/// Batches of an earlier process that go with one group: full ones are some 28 KiB. What sled writes anew
+/// for removals is not bound by the size of the group.
+pub(super) const ENDED_BATCHES: usize = 6;
 
 /// The queue rows that have none of their own on disk.
 #[derive(Default)]
@@ -64,6 +67,13 @@ struct Batch {
     /// How many of them are still here.
     left: usize,
     since: Timestamp,
+}
+
+impl Batch {
+    /// After a step back of the clock too: nobody knows for how long it has been here then.
+    fn is_old(&self, now: Timestamp) -> bool {
+        self.since > now || now.since(self.since) >= FRESH_FOR
+    }
 }
 
 /// What a group changes here once it is written.
@@ -168,15 +178,20 @@ pub(super) fn load(shared: &Shared) -> Result<()> {
 }
 
 impl Inner {
-    /// New rows that are due.
+    /// New rows that are due. Not those of ordered endpoints: between the transaction and
+    /// [`Fresh::apply`] somebody might read a later row, in the tree, before them.
     fn add(&mut self, rows: &mut Rows, accepted: &[Accepted], now: Timestamp, change: &mut Change) {
+        if self.batches.len() >= MOST_BATCHES {
+            return;
+        }
         let room = MOST_FRESH.saturating_sub(self.rows.len());
         let deliveries = accepted.iter().flat_map(|message| &message.deliveries);
-        let due = deliveries.filter(|(row, _)| row.key.due <= now);
-        let keys = due.map(|(row, _)| row.key).take(room);
-        // Later work of the group may have taken it away again.
-        let new: Vec<_> =
-            keys.filter(|key| rows.take_put(Tree::Queue, &keys::queue(key))).collect();
+        let fit = deliveries.filter(|(row, endpoint)| row.key.due <= now && !endpoint.ordered);
+        let keys = fit.map(|(row, _)| row.key).take(room);
+        // Later work of the group may have taken it away again, or put another in its place.
+        let new: Vec<_> = keys
+            .filter(|key| rows.take_put(Tree::Queue, &keys::queue(key), &first_value(*key)))
+            .collect();
         for keys in new.chunks(BATCH_KEYS) {
             rows.set(Tree::Fresh, number_key(self.next), Some(write_batch(keys)));
             let batch = Batch { keys: keys.to_vec(), left: keys.len(), since: now };
@@ -187,7 +202,7 @@ impl Inner {
 
     /// Rows of the group that are here: removed they need no removal in the tree, changed they go there.
     fn let_go(&self, rows: &mut Rows, change: &mut Change) {
-        rows.retain(Tree::Queue, |key, value| {
+        rows.retain_queue(|key, value| {
             let key = keys::split_queue(key).filter(|key| self.rows.contains_key(key));
             change.gone.extend(key);
             key.is_none() || value.is_some()
@@ -198,7 +213,7 @@ impl Inner {
     fn move_old(&self, rows: &mut Rows, now: Timestamp, change: &mut Change) {
         let mut moved = 0;
         let old = self.batches.values().take(MOVED_BATCHES);
-        for batch in old.take_while(|batch| now.since(batch.since) >= FRESH_FOR) {
+        for batch in old.take_while(|batch| batch.is_old(now)) {
             if moved >= MOVED_ROWS {
                 break;
             }
@@ -222,8 +237,13 @@ impl Inner {
         };
         change.ended.extend(gone.into_iter().filter(is_empty).map(|(number, _)| number));
         let before = self.ended.len().saturating_sub(ENDED_BATCHES);
-        for number in change.ended.iter().copied().chain(self.ended.drain(before..)) {
+        let earlier = self.ended.drain(before..).map(|number| (number, BATCH_KEYS));
+        let batches = change.ended.iter();
+        let ended =
+            batches.map(|number| (*number, self.batches.get(number).map_or(0, |b| b.keys.len())));
+        for (number, keys) in ended.chain(earlier) {
             rows.set(Tree::Fresh, number_key(number), None);
+            rows.note_freed(keys * keys::QUEUE_BYTES);
         }
     }
 }
@@ -289,18 +309,31 @@ fn read_batch(value: &[u8]) -> Result<Vec<QueueKey>> {
     keys.collect::<Option<_>>().ok_or_else(cut_off)
 }
 
-/// Rows that are here and in no batch on disk: a fault.
-pub(super) fn in_no_batch(shared: &Shared) -> Result<Vec<QueueKey>> {
+/// What is wrong with the rows that are here.
+pub(super) fn faults(shared: &Shared) -> Result<Vec<String>> {
     let mut kept = HashSet::new();
     for row in shared.trees.tree(Tree::Fresh) {
         kept.extend(read_batch(&row?.1)?);
     }
-    let inner = shared.fresh.lock();
-    Ok(inner.rows.keys().filter(|key| !kept.contains(*key)).copied().collect())
+    let here: Vec<_> = shared.fresh.lock().rows.keys().copied().collect();
+    let mut faults = Vec::new();
+    for key in here {
+        if !kept.contains(&key) {
+            faults.push(format!("queue: {key:?} is in no batch: a restart would lose it"));
+        }
+        if shared.trees.tree(Tree::Queue).contains_key(keys::queue(&key))? {
+            faults.push(format!("queue: {key:?} is in a batch and has a row: it would stay"));
+        }
+    }
+    Ok(faults)
 }
 
-/// Whether a delivery of a batch still waits: nothing was recorded that ended or moved it.
+/// Whether a delivery of a batch still waits where it was put: nothing was recorded that ended or moved it,
+/// and it has no row of its own.
 fn is_waiting(shared: &Shared, key: QueueKey) -> Result<bool> {
+    if shared.trees.tree(Tree::Queue).contains_key(keys::queue(&key))? {
+        return Ok(false);
+    }
     let Some(endpoint) = shared.directory.endpoint(key.endpoint)? else { return Ok(false) };
     if shared.row(Tree::Messages, &keys::message(endpoint.app, key.message))?.is_none() {
         return Ok(false);

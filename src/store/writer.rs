@@ -35,6 +35,10 @@ pub(super) struct Rows {
     freed: usize,
 }
 
+fn row_bytes(key: &[u8], value: Option<&IVec>) -> usize {
+    key.len() + value.map_or(0, |value| value.len())
+}
+
 impl Rows {
     fn of(&self, tree: Tree) -> Option<&HashMap<IVec, Option<IVec>>> {
         self.by_tree.iter().find(|(t, _)| *t == tree).map(|(_, rows)| rows)
@@ -51,7 +55,7 @@ impl Rows {
             // A delivery that ends takes its queue row away: that is no expiry.
             let is_queue = matches!(tree, Tree::Queue | Tree::Fresh);
             self.removals += usize::from(value.is_none() && !is_queue);
-            self.bytes += key.len() + value.as_ref().map_or(0, |v| v.len());
+            self.bytes += row_bytes(&key, value.as_ref());
         }
         if let Some(rows) = self.of_mut(tree) {
             rows.insert(key, value);
@@ -62,24 +66,36 @@ impl Rows {
         }
     }
 
-    /// Takes a row out that was to be written. Whether there was one.
-    pub(super) fn take_put(&mut self, tree: Tree, key: &[u8]) -> bool {
+    /// Takes a row out that was to be written with this value. Whether there was one.
+    pub(super) fn take_put(&mut self, tree: Tree, key: &[u8], value: &[u8]) -> bool {
         let Some(rows) = self.of_mut(tree) else { return false };
-        rows.get(key).is_some_and(Option::is_some) && rows.remove(key).is_some()
+        if rows.get(key).and_then(Option::as_deref) != Some(value) {
+            return false;
+        }
+        rows.remove(key);
+        self.count -= 1;
+        self.bytes -= key.len() + value.len();
+        true
     }
 
-    /// Keeps of one tree's rows those for which `keep` says so, given key and value.
-    pub(super) fn retain(
-        &mut self,
-        tree: Tree,
-        mut keep: impl FnMut(&[u8], Option<&IVec>) -> bool,
-    ) {
-        self.by_tree.retain_mut(|(t, rows)| {
-            if *t == tree {
-                rows.retain(|key, value| keep(key, value.as_ref()));
+    /// Keeps of the queue's rows those for which `keep` says so, given key and value.
+    pub(super) fn retain_queue(&mut self, mut keep: impl FnMut(&[u8], Option<&IVec>) -> bool) {
+        let (mut count, mut bytes) = (0, 0);
+        self.by_tree.retain_mut(|(tree, rows)| {
+            if *tree == Tree::Queue {
+                rows.retain(|key, value| {
+                    let kept = keep(key, value.as_ref());
+                    if !kept {
+                        count += 1;
+                        bytes += row_bytes(key, value.as_ref());
+                    }
+                    kept
+                });
             }
             !rows.is_empty()
         });
+        self.count -= count;
+        self.bytes -= bytes;
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -89,6 +105,11 @@ impl Rows {
     /// Bytes of rows that were kept for long and go now.
     pub(super) fn freed(&self) -> usize {
         self.freed
+    }
+
+    /// A row of so many bytes goes: sled writes anew what is left beside it.
+    pub(super) fn note_freed(&mut self, bytes: usize) {
+        self.freed += bytes;
     }
 
     /// Whether sled is to tidy up with them.

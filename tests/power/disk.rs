@@ -215,7 +215,13 @@ impl Disk {
             if bytes != told {
                 let node = self.lookup(&path).ok_or("a file without a node")?;
                 if !half_done.contains(&node) {
-                    return Err(unseen(&format!("the content of {}", path.display())));
+                    let at = bytes.iter().zip(told).take_while(|(real, told)| real == told).count();
+                    return Err(unseen(&format!(
+                        "{} differs from byte {at} on: it has {} bytes, by the trace {}",
+                        path.display(),
+                        bytes.len(),
+                        told.len()
+                    )));
                 }
                 self.correct(place, node, bytes, told);
             }

@@ -34,6 +34,11 @@ const LITTER_BYTES: usize = 100_000;
 const BULK_LITTER: u64 = 40;
 /// Bytes of each: some fifty rows.
 const BULK_BYTES: usize = 250_000;
+/// Endpoints of one more application, where nobody listens. Each of its messages fills a batch of fresh
+/// deliveries. It is deleted as the life ends, so that the next one finds the batches and removes them.
+const FAN_ENDPOINTS: u64 = 100;
+/// So many batches.
+const FAN_MESSAGES: u64 = 60;
 /// Their event type; see [`crate::trace::Promises`].
 pub const LITTER_TYPE: &str = "power.litter";
 const EVENT_TYPE: &str = "power.test";
@@ -155,6 +160,7 @@ fn live(
         recording.app = prepare(port, &token, &recording.receiver.url())?;
     }
     bulk(port, &token)?;
+    let fan = fan(port, &token)?;
     let path = format!("/api/v1/app/{}/msg", recording.app);
     let count = AtomicU64::new(0);
     let enough = match end {
@@ -170,16 +176,20 @@ fn live(
             })
             .collect();
         let litter = scope.spawn(|| litter(port, &token, &path));
+        let fanned = scope.spawn(|| fan_out(port, &token, &fan));
         let reached = poll(LOAD_LIMIT, || {
             let done = threads.iter().all(std::thread::ScopedJoinHandle::is_finished);
             (done || count.load(Ordering::Relaxed) >= enough).then_some(())
         });
+        let deleted = delete(port, &token, &fan);
         let ended = if end == End::Kill { daemon.kill() } else { Ok(()) };
         let mut told = HashMap::new();
         for thread in threads {
             told.extend(thread.join().map_err(|_| "a client panicked")??);
         }
         litter.join().map_err(|_| "the client that litters panicked")??;
+        fanned.join().map_err(|_| "the client that fans out panicked")??;
+        deleted?;
         ended?;
         if reached.is_none() || count.load(Ordering::Relaxed) < enough {
             return Err(format!("only {count:?} of {enough} messages were acknowledged"));
@@ -236,7 +246,38 @@ fn bulk(port: u16, token: &str) -> Result<(), String> {
         let posted = post_litter(&mut client, &format!("{app}/msg"), BULK_BYTES)?;
         posted.ok_or("the daemon is gone before the load")?;
     }
-    gone(&client.delete(&app).map_err(|error| error.to_string())?)
+    delete(port, token, &app)
+}
+
+/// Makes an application with many endpoints; its path.
+fn fan(port: u16, token: &str) -> Result<String, String> {
+    let mut client = Client::connect(port, token).map_err(|error| error.to_string())?;
+    let app = client.expect(201, "/api/v1/app", &json!({"name": "fan"}))?;
+    let app = format!("/api/v1/app/{}", app["id"].as_str().ok_or("the application has no id")?);
+    for _ in 0..FAN_ENDPOINTS {
+        let endpoint = json!({"url": "http://127.0.0.1:1/", "filterTypes": [LITTER_TYPE]});
+        client.expect(201, &format!("{app}/endpoint"), &endpoint)?;
+    }
+    Ok(app)
+}
+
+/// Sends messages to all of its endpoints, until enough or until it or the daemon is gone.
+fn fan_out(port: u16, token: &str, app: &str) -> Result<(), String> {
+    let Ok(mut client) = Client::connect(port, token) else { return Ok(()) };
+    let body = json!({"eventType": LITTER_TYPE, "payload": {"fill": "litter"}}).to_string();
+    for _ in 0..FAN_MESSAGES {
+        match client.post(&format!("{app}/msg?with_content=false"), &[], &body) {
+            Ok(Answer { status: 202, .. }) => {}
+            Ok(Answer { status: 404, .. }) | Err(_) => break,
+            Ok(answer) => return Err(format!("POST {app}: {} {}", answer.status, answer.body)),
+        }
+    }
+    Ok(())
+}
+
+fn delete(port: u16, token: &str, path: &str) -> Result<(), String> {
+    let mut client = Client::connect(port, token).map_err(|error| error.to_string())?;
+    gone(&client.delete(path).map_err(|error| error.to_string())?)
 }
 
 /// Sends large messages and has their payloads removed, until enough or until the daemon is gone.

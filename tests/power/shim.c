@@ -66,6 +66,7 @@ static _Atomic uint64_t calls = 1;
 static _Atomic unsigned char what[MAX_FD];
 static pthread_mutex_t names = PTHREAD_MUTEX_INITIALIZER;     /* calls that change directories */
 static pthread_mutex_t positions = PTHREAD_MUTEX_INITIALIZER; /* calls that use the file position */
+static pthread_mutex_t lengths = PTHREAD_MUTEX_INITIALIZER;   /* of two at once the last one counts */
 
 __attribute__((constructor)) static void start(void) {
     const char *folder = getenv("POWER_ROOT"), *trace = getenv("POWER_TRACE");
@@ -383,10 +384,12 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
 
 int ftruncate(int fd, off_t length) {
     if (kind_of(fd) != A_FILE) return (int)syscall(SYS_ftruncate, fd, length);
+    pthread_mutex_lock(&lengths);
     struct header h = {.kind = K_TRUNCATE, .call = next_call(), .fd = fd, .offset = length};
     put(&h, NULL, 0);
     int got = (int)syscall(SYS_ftruncate, fd, length);
     put_end(K_TRUNCATE, h.call, fd, got);
+    pthread_mutex_unlock(&lengths);
     return got;
 }
 int ftruncate64(int fd, off_t length) { return ftruncate(fd, length); }

@@ -50,6 +50,31 @@ fn more_is_kept_for_an_endpoint_that_answers_well() {
 }
 
 #[test]
+fn with_a_throttle_or_when_half_of_the_room_is_taken_no_more_is_kept_than_for_others() {
+    let others = u16::try_from(TOTAL_BUFFER / 2 / LANE_BUFFER).unwrap();
+    let kept = |throttle, messages: usize, bytes: usize| {
+        let mut desk = Desk::with(limits(1, 1), others + 1);
+        desk.change(others + 1, |endpoint| endpoint.throttle_rate = throttle);
+        desk.make_known(others + 1);
+        let payload = vec![b'x'; bytes / messages];
+        for n in (1..=others).cycle().take(messages) {
+            desk.accept_with(n, &payload, desk.now);
+        }
+        let before = desk.state.buffers().0;
+        for _ in 0..=WELL_BUFFER {
+            desk.accept(others + 1);
+        }
+        desk.state.buffers().0 - before
+    };
+    let half = TOTAL_BUFFER / 2;
+    assert_eq!(kept(None, half - WELL_BUFFER, 0), WELL_BUFFER);
+    assert_eq!(kept(None, half, 0), LANE_BUFFER);
+    assert_eq!(kept(None, 8, TOTAL_BUFFER_BYTES / 2 - 8192), WELL_BUFFER);
+    assert_eq!(kept(None, 8, TOTAL_BUFFER_BYTES / 2), LANE_BUFFER);
+    assert_eq!(kept(Some(1_000_000), 8, 0), LANE_BUFFER);
+}
+
+#[test]
 fn a_fresh_message_does_not_overtake_what_was_spilled() {
     let mut desk = Desk::with(limits(1, 1), 1);
     let mut keys: Vec<_> = (0..=LANE_BUFFER).map(|_| desk.accept(1)).collect();

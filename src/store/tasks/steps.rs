@@ -197,8 +197,11 @@ impl Store {
     fn walk_queue(&self, span: &Span, cursor: &[u8]) -> Result<Walk<QueueKey>> {
         self.directory().endpoint(span.endpoint)?.ok_or(Error::NotFound("endpoint"))?;
         let queue = keys::queue_of(span.endpoint);
-        let start =
-            keys::split_queue(cursor).map_or(Bound::Included(*queue.start()), Bound::Excluded);
+        let start = match keys::split_queue(cursor) {
+            Some(last) if queue.contains(&last) => Bound::Excluded(last),
+            Some(_) => return Err(Error::corrupt("tasks", "its place is in another queue")),
+            None => Bound::Included(*queue.start()),
+        };
         let range = (start, Bound::Included(*queue.end()));
         let mut walk = Walk { taken: Vec::new(), cursor: cursor.to_vec(), seen: 0, ended: true };
         for row in self.shared.queue(range, STEP_SCAN + 1) {

@@ -251,6 +251,21 @@ fn cancel_gives_up_what_waits_also_what_was_sent_again_by_hand() {
 }
 
 #[test]
+fn a_place_in_the_queue_of_another_is_damage_and_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let app = app(&store);
+    let to = endpoint(&store, app, |_| {});
+    let id = start(&store, Work::Cancel(span(app, to)));
+    for byte in [0, u8::MAX] {
+        let cursor = vec![byte; keys::QUEUE_BYTES];
+        let task = Task { cursor, ..store.task(org(), id).unwrap().unwrap() };
+        let error = store.plan(&task).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("another queue"), "{error}");
+    }
+}
+
+#[test]
 fn a_broadcast_reaches_every_application_that_was_there_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder);

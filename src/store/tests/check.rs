@@ -58,7 +58,7 @@ impl Made {
 type Spoil = fn(&Made);
 
 /// What is done to a sound store, and what the checker says of it.
-const FAULTS: [(&str, Spoil, &str); 23] = [
+const FAULTS: [(&str, Spoil, &str); 24] = [
     (
         "a task that runs and is not listed",
         |m| {
@@ -80,6 +80,17 @@ const FAULTS: [(&str, Spoil, &str); 23] = [
             m.take_first(Tree::Fresh);
         },
         "a restart would lose it",
+    ),
+    (
+        "a fresh delivery with a row",
+        |m| {
+            m.shelf.accept();
+            let row = m.shelf.queue(m.endpoint).pop().unwrap();
+            let key = keys::queue(&row.key);
+            let value = m.shelf.store.shared.fresh.row(&key).unwrap();
+            m.put(Tree::Queue, &key, &value);
+        },
+        "in a batch and has a row",
     ),
     (
         "a queue row lost",

@@ -1,9 +1,11 @@
 //! Fresh deliveries: in batches on disk, by themselves in memory, and never lost or doubled.
 
-use super::super::fresh::{FRESH_FOR, MOST_FRESH};
+use super::super::fresh::{self, ENDED_BATCHES, FRESH_FOR, MOST_BATCHES, MOST_FRESH};
 use super::super::keys;
 use super::super::trees::Tree;
+use super::super::writer::Rows;
 use super::*;
+use crate::model::delivery::Trigger;
 
 /// Something that writes a group of its own, and nothing of the queue.
 fn another_group(shelf: &Shelf) {
@@ -83,10 +85,43 @@ fn what_is_to_be_delivered_later_is_not_fresh() {
     assert_eq!((shelf.rows("queue"), shelf.rows("fresh")), (1, 0));
 }
 
+#[test]
+fn what_one_row_keeps_on_disk_has_a_limit() {
+    let shelf = Shelf::new();
+    let (slow, quick) = (shelf.endpoint(), shelf.endpoint());
+    for _ in 0..=MOST_BATCHES {
+        shelf.accept();
+        shelf.tried(quick, Verdict::Succeeded);
+    }
+    assert_eq!((shelf.rows("fresh"), shelf.rows("queue")), (MOST_BATCHES, 1));
+    assert_eq!(shelf.queue(slow).len(), MOST_BATCHES + 1);
+    shelf.check();
+}
+
+#[test]
+fn after_a_step_back_of_the_clock_nothing_stays_here() {
+    let shelf = Shelf::new();
+    let endpoint = shelf.endpoint();
+    shelf.accept();
+    shelf.set(START.minus(seconds(3600)));
+    another_group(&shelf);
+    assert_eq!((shelf.rows("queue"), shelf.rows("fresh")), (1, 0));
+    assert_eq!(shelf.queue(endpoint).len(), 1);
+    shelf.check();
+}
+
+#[test]
+fn an_ordered_endpoint_has_its_rows_in_one_place() {
+    let shelf = Shelf::new();
+    shelf.endpoint_with(|endpoint| endpoint.ordered = true);
+    shelf.accept();
+    assert_eq!((shelf.rows("queue"), shelf.rows("fresh")), (1, 0));
+}
+
 /// What may happen to a fresh delivery: what is done with its row, and how many rows it has then.
 type Fate = fn(&Shelf, &Message, EndpointId);
 
-const FATES: [(&str, Fate, usize); 9] = [
+const FATES: [(&str, Fate, usize); 10] = [
     ("nothing", |_, _, _| {}, 1),
     ("it succeeds", |s, _, e| assert!(s.tried(e, Verdict::Succeeded).is_some()), 0),
     ("it is exhausted", |s, _, e| assert!(s.tried(e, Verdict::Exhausted).is_some()), 0),
@@ -111,6 +146,16 @@ const FATES: [(&str, Fate, usize); 9] = [
             assert!(s.write(move |w| w.cancel(&message, e)).unwrap());
         },
         0,
+    ),
+    (
+        "it is cancelled and sent anew in the same moment",
+        |s, m, e| {
+            let message = m.clone();
+            assert!(s.write(move |w| w.cancel(&message, e)).unwrap());
+            let message = m.clone();
+            assert!(s.write(move |w| w.recover(&message, e)).unwrap());
+        },
+        1,
     ),
     (
         "it is sent by hand, in vain",
@@ -156,20 +201,39 @@ fn a_restart_finds_what_waits_and_nothing_that_ended() {
 fn what_an_earlier_process_left_of_batches_goes_in_small_steps() {
     let shelf = Shelf::new();
     let endpoint = shelf.endpoint();
-    let left = 200;
+    let left = 20;
     (0..left).for_each(|_| drop(shelf.accept()));
     shelf.change(endpoint, |endpoint| endpoint.deleted = true);
     let shelf = shelf.reopened();
     // Ids begin anew with the shelf's entropy.
     shelf.pass(seconds(1));
     let mut groups = 0;
-    for before in (1..=left).rev().step_by(64) {
+    for before in (1..=left).rev().step_by(ENDED_BATCHES) {
         assert_eq!(shelf.rows("fresh"), before);
         another_group(&shelf);
         groups += 1;
     }
-    assert_eq!((groups, shelf.rows("fresh")), (4, 0));
+    assert_eq!((groups, shelf.rows("fresh")), (left.div_ceil(ENDED_BATCHES), 0));
     shelf.check();
+}
+
+#[test]
+fn what_is_never_written_pays_for_nothing_and_a_batch_that_goes_frees_its_bytes() {
+    let shelf = Shelf::new();
+    let (endpoint, other) = (shelf.endpoint(), shelf.endpoint());
+    shelf.accept();
+    let settled = |ended: &[EndpointId]| {
+        let mut rows = Rows::default();
+        for row in ended.iter().map(|endpoint| shelf.row(*endpoint)) {
+            rows.set(Tree::Queue, (&keys::queue(&row.key)[..]).into(), None);
+        }
+        let shared = &shelf.store.shared;
+        drop(shared.fresh.settle(&mut rows, &[], shelf.store.now(), true));
+        (rows.counts(), rows.bytes(), rows.freed())
+    };
+    assert_eq!(settled(&[endpoint]), ((0, 0), 0, 0));
+    // The number of the batch is its key.
+    assert_eq!(settled(&[endpoint, other]), ((1, 0), 8, 2 * keys::QUEUE_BYTES));
 }
 
 #[test]
@@ -189,10 +253,42 @@ fn what_was_accepted_and_cancelled_in_one_group_is_nowhere() {
 }
 
 #[test]
+fn what_took_the_place_of_a_new_row_is_not_taken_for_it() {
+    let shelf = Shelf::new();
+    let endpoint = shelf.endpoint();
+    let app = shelf.app;
+    shelf
+        .write(move |writer| {
+            let message = writer.accept(app, new_message(b"{}"))?;
+            assert!(writer.cancel(&message, endpoint)?);
+            writer.resend(app, message.id, endpoint)
+        })
+        .unwrap();
+    assert_eq!(shelf.row(endpoint).trigger, Trigger::Manual);
+    assert_eq!((shelf.rows("queue"), shelf.rows("fresh")), (1, 0));
+    shelf.check();
+}
+
+#[test]
+fn what_is_sent_anew_in_the_same_moment_goes_once_and_for_all() {
+    let shelf = Shelf::new();
+    let (endpoint, _other) = (shelf.endpoint(), shelf.endpoint());
+    let message = shelf.accept();
+    let again = Arc::clone(&message);
+    assert!(shelf.write(move |w| w.cancel(&message, endpoint)).unwrap());
+    assert!(shelf.write(move |w| w.recover(&again, endpoint)).unwrap());
+    let shelf = shelf.reopened();
+    assert!(fresh::faults(&shelf.store.shared).unwrap().is_empty());
+    shelf.tried(endpoint, Verdict::Succeeded);
+    let shelf = shelf.reopened();
+    assert_eq!(shelf.queue(endpoint), []);
+}
+
+#[test]
 fn rows_here_and_in_the_tree_are_read_in_order() {
     let shelf = Shelf::new();
     let endpoint = shelf.endpoint();
-    // Two that moved into the tree, two that are fresh; one of the later ones is due before them.
+    // Three that moved into the tree, one that is fresh and due before them.
     for _ in 0..2 {
         shelf.accept();
         shelf.pass(FRESH_FOR);
@@ -200,7 +296,7 @@ fn rows_here_and_in_the_tree_are_read_in_order() {
     shelf.accept();
     shelf.set(START.minus(seconds(1)));
     shelf.accept();
-    assert_eq!((shelf.rows("queue"), shelf.rows("fresh")), (2, 2));
+    assert_eq!((shelf.rows("queue"), shelf.rows("fresh")), (3, 1));
     let due: Vec<_> = shelf.queue(endpoint).iter().map(|row| row.key.due).collect();
     let at = |s| START.plus(seconds(s));
     assert_eq!(due, [START.minus(seconds(1)), at(0), at(1), at(2)]);
