@@ -1,7 +1,7 @@
 //! A lane: what the scheduler knows of one endpoint's queue while there is anything in it.
 //!
-//! Memory only. The queue itself is in the store; a lane holds at most [`LANE_BUFFER`] of its rows,
-//! four times as many while the endpoint answers well, and the moment at which the next one may be tried.
+//! Memory only. The queue itself is in the store; a lane holds at most [`LANE_BUFFER`] of its rows, or
+//! [`WELL_BUFFER`], and the moment at which the next one may be tried.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::model::message::Message;
 /// Rows of one endpoint kept in memory.
 pub const LANE_BUFFER: usize = 64;
 
-/// Rows of one that answers well, while less than half of the room for all is taken. Past them all that
+/// Rows of one without a throttle that answers well, while less than half of the room for all is taken. Past them all that
 /// comes goes by the store until it has caught up: with 64, of 25,000 deliveries a second to ten endpoints
 /// so many did that each took 60 µs instead of 52.
 pub const WELL_BUFFER: usize = 4 * LANE_BUFFER;

@@ -191,10 +191,11 @@ impl<'a> OpenGroup<'a> {
         }
         let now = shared.clock.now();
         let may_move = !shared.space.is_short();
+        // By what expires with it: batches that go are everyday.
+        shared.tidy_up(&mut rows);
         let change = shared.fresh.settle(&mut rows, &events.accepted, now, may_move);
         let (count, removals) = rows.counts();
         shared.tidy.wrote(count, removals);
-        shared.tidy_up(&mut rows);
         rows.apply(&shared.trees)?;
         shared.fresh.apply(change);
         #[cfg(test)]

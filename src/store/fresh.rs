@@ -2,15 +2,15 @@
 //!
 //! Nearly every delivery succeeds at once, so its queue row would be written only to be removed a few
 //! milliseconds later: two of five rows of a message, and half of those of one that goes to many
-//! endpoints. So the keys of a group's new queue rows are written together, as a *batch*. It goes when
-//! the last of them has gone. What is still there after [`FRESH_FOR`], or is tried again, gets a row
+//! endpoints. So the keys of a group's new queue rows, but for those of ordered endpoints, are written
+//! together, as a *batch*. It goes when the last of them has gone. What is still there after [`FRESH_FOR`], or is tried again, gets a row
 //! of its own.
 //!
 //! The queue is what is in the tree and what is here, and [`Shared::queue`] reads both. Only the commit
 //! thread changes them: a row that moves is in the tree before it leaves this place, and readers look here
 //! first, so they never miss it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::iter::Peekable;
 use std::ops::RangeBounds;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,7 @@ use super::events::Accepted;
 use super::messages::{self, Rows as _};
 use super::records::{self, QueueRecord};
 use super::trees::{ROW_BYTES, Tree};
-use super::writer::Rows;
+use super::writer::{LARGE_FREED, Rows};
 use super::{Shared, codec, keys};
 use crate::model::clock::Timestamp;
 use crate::model::delivery::{QueueKey, QueueRow, State};
@@ -31,7 +31,7 @@ use crate::model::id::EndpointId;
 
 /// Rows that are kept here; what comes then gets a row of its own at once.
 pub(super) const MOST_FRESH: usize = 8192;
-/// Batches that are kept: one row that stays keeps its whole batch.
+/// With so many batches on disk new rows are not kept here: one row that stays keeps its whole batch.
 pub(super) const MOST_BATCHES: usize = 1024;
 /// After so long a delivery that still waits gets a row of its own, with the next group.
 pub(super) const FRESH_FOR: Duration = Duration::from_secs(1);
@@ -42,9 +42,10 @@ const _: () = assert!(BATCH_KEYS * keys::QUEUE_BYTES < ROW_BYTES);
 const MOVED_ROWS: usize = BATCH_KEYS;
 /// Batches that are looked at with one group for what is to be moved.
 const MOVED_BATCHES: usize = 16;
-/// Batches of an earlier process that go with one group: full ones are some 28 KiB. What sled writes anew
-/// for removals is not bound by the size of the group.
-pub(super) const ENDED_BATCHES: usize = 6;
+/// Bytes of batches that go with one group, or one batch. What sled writes anew beside them is not bound by
+/// the size of the group, and for more a group is read ahead.
+pub(super) const ENDED_BYTES: usize = 30 * 1024;
+const _: () = assert!(ENDED_BYTES < LARGE_FREED);
 
 /// The queue rows that have none of their own on disk.
 #[derive(Default)]
@@ -55,18 +56,20 @@ struct Inner {
     /// In which batch each of them is.
     rows: BTreeMap<QueueKey, u64>,
     batches: BTreeMap<u64, Batch>,
-    /// Batches on disk of which an earlier process left nothing.
-    ended: Vec<u64>,
+    /// Batches on disk of which nothing is left, with their bytes there, oldest first.
+    ended: VecDeque<(u64, usize)>,
     /// The number of the next batch.
     next: u64,
 }
 
 struct Batch {
-    /// As they were written.
+    /// All that were here once.
     keys: Vec<QueueKey>,
     /// How many of them are still here.
     left: usize,
     since: Timestamp,
+    /// Its bytes on disk.
+    bytes: usize,
 }
 
 impl Batch {
@@ -168,11 +171,11 @@ pub(super) fn load(shared: &Shared) -> Result<()> {
         inner.rows.extend(waiting.iter().map(|key| (*key, number)));
         inner.next = number + 1;
         if waiting.is_empty() {
-            inner.ended.push(number);
+            inner.ended.push_back((number, value.len()));
             continue;
         }
-        let left = waiting.len();
-        inner.batches.insert(number, Batch { keys: waiting, left, since: Timestamp(0) });
+        let (left, bytes) = (waiting.len(), value.len());
+        inner.batches.insert(number, Batch { keys: waiting, left, since: Timestamp(0), bytes });
     }
     Ok(())
 }
@@ -181,7 +184,7 @@ impl Inner {
     /// New rows that are due. Not those of ordered endpoints: between the transaction and
     /// [`Fresh::apply`] somebody might read a later row, in the tree, before them.
     fn add(&mut self, rows: &mut Rows, accepted: &[Accepted], now: Timestamp, change: &mut Change) {
-        if self.batches.len() >= MOST_BATCHES {
+        if self.batches.len() + self.ended.len() >= MOST_BATCHES {
             return;
         }
         let room = MOST_FRESH.saturating_sub(self.rows.len());
@@ -189,12 +192,13 @@ impl Inner {
         let fit = deliveries.filter(|(row, endpoint)| row.key.due <= now && !endpoint.ordered);
         let keys = fit.map(|(row, _)| row.key).take(room);
         // Later work of the group may have taken it away again, or put another in its place.
-        let new: Vec<_> = keys
-            .filter(|key| rows.take_put(Tree::Queue, &keys::queue(key), &first_value(*key)))
-            .collect();
+        let new: Vec<_> =
+            keys.filter(|key| rows.take_queue_row(&keys::queue(key), &first_value(*key))).collect();
         for keys in new.chunks(BATCH_KEYS) {
-            rows.set(Tree::Fresh, number_key(self.next), Some(write_batch(keys)));
-            let batch = Batch { keys: keys.to_vec(), left: keys.len(), since: now };
+            let value = write_batch(keys);
+            let (left, bytes) = (keys.len(), value.len());
+            rows.set(Tree::Fresh, number_key(self.next), Some(value));
+            let batch = Batch { keys: keys.to_vec(), left, since: now, bytes };
             change.added.push((self.next, batch));
             self.next += 1;
         }
@@ -226,25 +230,27 @@ impl Inner {
         }
     }
 
-    /// Batches of which nothing is left go.
+    /// Batches of which nothing is left go, as many as may at once.
     fn end_batches(&mut self, rows: &mut Rows, change: &mut Change) {
         let mut gone: HashMap<u64, usize> = HashMap::new();
         for number in change.gone.iter().filter_map(|key| self.rows.get(key)) {
             *gone.entry(*number).or_default() += 1;
         }
-        let is_empty = |(number, gone): &(u64, usize)| {
-            self.batches.get(number).is_some_and(|batch| batch.left == *gone)
-        };
-        change.ended.extend(gone.into_iter().filter(is_empty).map(|(number, _)| number));
-        let before = self.ended.len().saturating_sub(ENDED_BATCHES);
-        let earlier = self.ended.drain(before..).map(|number| (number, BATCH_KEYS));
-        let batches = change.ended.iter();
-        let ended =
-            batches.map(|number| (*number, self.batches.get(number).map_or(0, |b| b.keys.len())));
-        for (number, keys) in ended.chain(earlier) {
-            rows.set(Tree::Fresh, number_key(number), None);
-            rows.note_freed(keys * keys::QUEUE_BYTES);
+        for (number, gone) in gone {
+            if let Some(batch) = self.batches.get(&number).filter(|batch| batch.left == gone) {
+                change.ended.push(number);
+                self.ended.push_back((number, batch.bytes));
+            }
         }
+        let mut freed = 0;
+        while let Some((number, bytes)) = self.ended.front().copied()
+            && (freed == 0 || freed + bytes <= ENDED_BYTES)
+        {
+            self.ended.pop_front();
+            rows.set(Tree::Fresh, number_key(number), None);
+            freed += bytes;
+        }
+        rows.note_freed(freed);
     }
 }
 
@@ -309,7 +315,8 @@ fn read_batch(value: &[u8]) -> Result<Vec<QueueKey>> {
     keys.collect::<Option<_>>().ok_or_else(cut_off)
 }
 
-/// What is wrong with the rows that are here.
+/// What is wrong with the rows that are here. Not what is wrong on disk: a key that is in a batch and has a row
+/// of its own is sound there, and [`load`] passes over it.
 pub(super) fn faults(shared: &Shared) -> Result<Vec<String>> {
     let mut kept = HashSet::new();
     for row in shared.trees.tree(Tree::Fresh) {

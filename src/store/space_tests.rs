@@ -1,5 +1,6 @@
 //! How large a group may be, and what is set aside, on a small disk in memory where one can be had.
 
+use super::super::fresh::ENDED_BYTES;
 use super::super::tidy::STEP;
 use super::super::trees::ROW_BYTES;
 use super::*;
@@ -24,7 +25,7 @@ fn a_group_is_a_part_of_what_is_left_and_none_at_the_floor() {
 
 #[test]
 fn the_reserve_takes_the_largest_group() {
-    let group = 2 * 4 * (GROUP_BYTES as u64 + 256 * 1024);
+    let group = 2 * 4 * (GROUP_BYTES as u64 + 256 * 1024 + ENDED_BYTES as u64);
     // And what sled moves for a step of tidying: a page for ten changes, of up to 17 rows.
     let tidying = STEP / 10 * 17 * ROW_BYTES as u64;
     assert!(enough(LEAST_RESERVE) >= FLOOR + group + tidying);

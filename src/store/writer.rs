@@ -23,7 +23,7 @@ const USUAL_ROWS: usize = super::commit::GROUP_URGENT;
 /// Without, of a hundred power cuts in such groups three left a store that did not open.
 const LARGE: usize = 192 * 1024;
 /// As is one that removes so many: what is left beside them is written anew.
-const LARGE_FREED: usize = 32 * 1024;
+pub(super) const LARGE_FREED: usize = 32 * 1024;
 
 /// Rows to be written: the last word on each key, `None` to remove it.
 #[derive(Default)]
@@ -66,9 +66,9 @@ impl Rows {
         }
     }
 
-    /// Takes a row out that was to be written with this value. Whether there was one.
-    pub(super) fn take_put(&mut self, tree: Tree, key: &[u8], value: &[u8]) -> bool {
-        let Some(rows) = self.of_mut(tree) else { return false };
+    /// Takes a row of the queue out that was to be written with this value. Whether there was one.
+    pub(super) fn take_queue_row(&mut self, key: &[u8], value: &[u8]) -> bool {
+        let Some(rows) = self.of_mut(Tree::Queue) else { return false };
         if rows.get(key).and_then(Option::as_deref) != Some(value) {
             return false;
         }
@@ -78,7 +78,8 @@ impl Rows {
         true
     }
 
-    /// Keeps of the queue's rows those for which `keep` says so, given key and value.
+    /// Keeps of the queue's rows those for which `keep` says so, given key and value. Its removals are not
+    /// counted as such, see [`Rows::set`].
     pub(super) fn retain_queue(&mut self, mut keep: impl FnMut(&[u8], Option<&IVec>) -> bool) {
         let (mut count, mut bytes) = (0, 0);
         self.by_tree.retain_mut(|(tree, rows)| {
@@ -102,7 +103,7 @@ impl Rows {
         self.bytes
     }
 
-    /// Bytes of rows that were kept for long and go now.
+    /// Bytes of rows that go now and beside which much is left.
     pub(super) fn freed(&self) -> usize {
         self.freed
     }

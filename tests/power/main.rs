@@ -43,6 +43,9 @@ use support::{Chance, is_release};
 fn histories() -> u64 {
     if is_release() { 4 } else { 2 }
 }
+/// In one life of each history the kill leaves at least so many batches of fresh deliveries: more than go at
+/// once.
+const BATCHES: u64 = 8;
 /// Two histories are worked on at the same time, each with a daemon and a receiver of its own.
 const AT_ONCE: u64 = 2;
 /// Images of the control; as a rule most of them are broken.
@@ -156,9 +159,12 @@ fn history(
             "at most {longest} bytes between two barriers: no cut came where much was removed"
         ));
     }
+    if recording.batches < BATCHES {
+        return Err(format!("no kill left more than {} batches of deliveries", recording.batches));
+    }
     say(&format!(
         "  history {number}: {} records, {} writes of {} KiB, {} barriers, {} sync_file_range, \
-         {} changed names, {} acknowledged, at most {} KiB between two barriers",
+         {} changed names, {} acknowledged, at most {} KiB between two barriers, {} batches",
         recording.last,
         counts.writes,
         counts.bytes / 1024,
@@ -167,6 +173,7 @@ fn history(
         counts.names,
         recording.promises.acknowledged.len(),
         longest / 1024,
+        recording.batches,
     ));
     let mut figures = Figures::default();
     figures.images(&recording, &folder, seed + number, images);

@@ -28,6 +28,8 @@ const MESSAGES_PER_CLIENT: u64 = 30;
 /// Messages of each life that nobody is promised anything about: their payloads go at once, so that
 /// places of sled's file are freed and taken again, and the store has to tidy up.
 const LITTER: u64 = 40;
+/// Their event type; see [`crate::trace::Promises`].
+pub const LITTER_TYPE: &str = "power.litter";
 /// Bytes of each: some twenty rows.
 const LITTER_BYTES: usize = 100_000;
 /// Messages of an application that is then deleted: the next life removes them as it starts.
@@ -37,10 +39,8 @@ const BULK_BYTES: usize = 250_000;
 /// Endpoints of one more application, where nobody listens. Each of its messages fills a batch of fresh
 /// deliveries. It is deleted as the life ends, so that the next one finds the batches and removes them.
 const FAN_ENDPOINTS: u64 = 100;
-/// So many batches.
+/// Its messages in each life.
 const FAN_MESSAGES: u64 = 60;
-/// Their event type; see [`crate::trace::Promises`].
-pub const LITTER_TYPE: &str = "power.litter";
 const EVENT_TYPE: &str = "power.test";
 /// A start is over after so many records, or at the next acknowledgement.
 const START_RECORDS: u64 = 80;
@@ -72,6 +72,8 @@ pub struct Recording {
     pub changes: Vec<u64>,
     /// The last place of the trace.
     pub last: u64,
+    /// Batches of fresh deliveries that a kill left, at the most.
+    pub batches: u64,
     pub app: String,
     pub receiver: Receiver,
 }
@@ -122,6 +124,7 @@ pub fn record(
         starts: Vec::new(),
         changes: Vec::new(),
         last: 0,
+        batches: 0,
         app: String::new(),
         receiver,
     };
@@ -140,6 +143,7 @@ pub fn record(
         told.extend(life.map_err(|problem| daemon.tell(&problem))?);
         drop(daemon);
         recording.take(&trace)?;
+        recording.count_batches(&root.join(DATA), &folder.join("copy"))?;
         std::fs::remove_file(&trace).map_err(|error| error.to_string())?;
     }
     recording.complete(&told)?;
@@ -159,7 +163,10 @@ fn live(
     if recording.app.is_empty() {
         recording.app = prepare(port, &token, &recording.receiver.url())?;
     }
-    bulk(port, &token)?;
+    // Without it, what the next life removes is little enough not to be read ahead.
+    if life.is_multiple_of(2) {
+        bulk(port, &token)?;
+    }
     let fan = fan(port, &token)?;
     let path = format!("/api/v1/app/{}/msg", recording.app);
     let count = AtomicU64::new(0);
@@ -336,6 +343,13 @@ impl Recording {
         self.promises.end_of_process();
         self.last += 1;
         self.disk.settle(self.last)
+    }
+
+    /// Counts the batches in a copy of the daemon's folder, since whoever looks changes something.
+    fn count_batches(&mut self, data: &Path, copy: &Path) -> Result<(), String> {
+        daemon::copy_folder(data, copy).map_err(|error| error.to_string())?;
+        self.batches = self.batches.max(daemon::store_rows(copy, "fresh")?);
+        std::fs::remove_dir_all(copy).map_err(|error| error.to_string())
     }
 
     /// From this start of the daemon to where it is surely over.

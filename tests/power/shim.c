@@ -66,7 +66,7 @@ static _Atomic uint64_t calls = 1;
 static _Atomic unsigned char what[MAX_FD];
 static pthread_mutex_t names = PTHREAD_MUTEX_INITIALIZER;     /* calls that change directories */
 static pthread_mutex_t positions = PTHREAD_MUTEX_INITIALIZER; /* calls that use the file position */
-static pthread_mutex_t lengths = PTHREAD_MUTEX_INITIALIZER;   /* of two at once the last one counts */
+static pthread_mutex_t lengths = PTHREAD_MUTEX_INITIALIZER;   /* of two at once none can tell which was last */
 
 __attribute__((constructor)) static void start(void) {
     const char *folder = getenv("POWER_ROOT"), *trace = getenv("POWER_TRACE");

@@ -139,6 +139,14 @@ pub fn store_check(data: &Path) -> Result<(), String> {
     Err(format!("store check: exit {code}\n    {}\n    {}", tail(&stdout), tail(&stderr)))
 }
 
+/// How many rows a tree has, in a folder no daemon runs on.
+pub fn store_rows(data: &Path, tree: &str) -> Result<u64, String> {
+    let (_, stdout, stderr) = run(&["store", "check", "--json"], data)?;
+    let report: serde_json::Value =
+        serde_json::from_str(&stdout).map_err(|error| format!("store check: {error}\n{stderr}"))?;
+    report["rows"][tree].as_u64().ok_or_else(|| format!("store check knows no tree {tree}"))
+}
+
 /// Runs a command that ends by itself; its exit code and what it printed.
 fn run(arguments: &[&str], data: &Path) -> Result<(i32, String, String), String> {
     let mut out = tempfile::tempfile().map_err(|error| error.to_string())?;

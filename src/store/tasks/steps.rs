@@ -200,7 +200,8 @@ impl Store {
         let start = match keys::split_queue(cursor) {
             Some(last) if queue.contains(&last) => Bound::Excluded(last),
             Some(_) => return Err(Error::corrupt("tasks", "its place is in another queue")),
-            None => Bound::Included(*queue.start()),
+            None if cursor.is_empty() => Bound::Included(*queue.start()),
+            None => return Err(Error::corrupt("tasks", "its place in a queue is cut off")),
         };
         let range = (start, Bound::Included(*queue.end()));
         let mut walk = Walk { taken: Vec::new(), cursor: cursor.to_vec(), seen: 0, ended: true };

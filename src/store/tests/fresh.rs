@@ -1,7 +1,8 @@
 //! Fresh deliveries: in batches on disk, by themselves in memory, and never lost or doubled.
 
-use super::super::fresh::{self, ENDED_BATCHES, FRESH_FOR, MOST_BATCHES, MOST_FRESH};
+use super::super::fresh::{self, ENDED_BYTES, FRESH_FOR, MOST_BATCHES, MOST_FRESH};
 use super::super::keys;
+use super::super::tidy::STEP;
 use super::super::trees::Tree;
 use super::super::writer::Rows;
 use super::*;
@@ -198,42 +199,80 @@ fn a_restart_finds_what_waits_and_nothing_that_ended() {
 }
 
 #[test]
-fn what_an_earlier_process_left_of_batches_goes_in_small_steps() {
+fn batches_of_which_nothing_is_left_go_in_small_steps() {
     let shelf = Shelf::new();
-    let endpoint = shelf.endpoint();
+    let endpoints: Vec<_> = (0..100).map(|_| shelf.endpoint()).collect();
     let left = 20;
     (0..left).for_each(|_| drop(shelf.accept()));
-    shelf.change(endpoint, |endpoint| endpoint.deleted = true);
-    let shelf = shelf.reopened();
+    let bytes = shelf.store.shared.trees.tree(Tree::Fresh).first().unwrap().unwrap().1.len();
+    let at_once = ENDED_BYTES / bytes;
+    assert_eq!(at_once, 6);
+    let shelf = {
+        for endpoint in endpoints {
+            shelf.change(endpoint, |endpoint| endpoint.deleted = true);
+        }
+        shelf.reopened()
+    };
     // Ids begin anew with the shelf's entropy.
     shelf.pass(seconds(1));
-    let mut groups = 0;
-    for before in (1..=left).rev().step_by(ENDED_BATCHES) {
+    for before in (0..=left).rev().step_by(at_once) {
         assert_eq!(shelf.rows("fresh"), before);
         another_group(&shelf);
-        groups += 1;
     }
-    assert_eq!((groups, shelf.rows("fresh")), (left.div_ceil(ENDED_BATCHES), 0));
+    assert_eq!(shelf.rows("fresh"), 0);
     shelf.check();
 }
 
+/// What a group makes of the removal of these endpoints' rows.
+fn settled(shelf: &Shelf, ended: &[EndpointId], may_move: bool) -> Rows {
+    let mut rows = Rows::default();
+    for row in ended.iter().map(|endpoint| shelf.row(*endpoint)) {
+        rows.set(Tree::Queue, (&keys::queue(&row.key)[..]).into(), None);
+    }
+    drop(shelf.store.shared.fresh.settle(&mut rows, &[], shelf.store.now(), may_move));
+    rows
+}
+
 #[test]
-fn what_is_never_written_pays_for_nothing_and_a_batch_that_goes_frees_its_bytes() {
+fn what_is_never_written_counts_for_nothing_and_a_batch_that_goes_frees_its_bytes() {
     let shelf = Shelf::new();
     let (endpoint, other) = (shelf.endpoint(), shelf.endpoint());
     shelf.accept();
-    let settled = |ended: &[EndpointId]| {
-        let mut rows = Rows::default();
-        for row in ended.iter().map(|endpoint| shelf.row(*endpoint)) {
-            rows.set(Tree::Queue, (&keys::queue(&row.key)[..]).into(), None);
-        }
-        let shared = &shelf.store.shared;
-        drop(shared.fresh.settle(&mut rows, &[], shelf.store.now(), true));
-        (rows.counts(), rows.bytes(), rows.freed())
-    };
-    assert_eq!(settled(&[endpoint]), ((0, 0), 0, 0));
+    let rows = settled(&shelf, &[endpoint], true);
+    assert_eq!((rows.counts(), rows.bytes(), rows.freed()), ((0, 0), 0, 0));
     // The number of the batch is its key.
-    assert_eq!(settled(&[endpoint, other]), ((1, 0), 8, 2 * keys::QUEUE_BYTES));
+    let rows = settled(&shelf, &[endpoint, other], true);
+    assert_eq!((rows.counts(), rows.bytes()), ((1, 0), 8));
+    assert!((2 * keys::QUEUE_BYTES..3 * keys::QUEUE_BYTES).contains(&rows.freed()));
+}
+
+#[test]
+fn a_batch_frees_what_it_has_on_disk_also_when_little_of_it_is_left() {
+    let shelf = Shelf::new();
+    let (endpoint, _other) = (shelf.endpoint(), shelf.endpoint());
+    for _ in 0..3 {
+        shelf.accept();
+        shelf.tried(endpoint, Verdict::Succeeded);
+    }
+    let shelf = shelf.reopened();
+    let rows = settled(&shelf, &[], false);
+    assert_eq!((rows.counts(), rows.freed()), ((0, 0), 0), "without room nothing moves");
+    let rows = settled(&shelf, &[], true);
+    // Three rows move, three batches go.
+    assert_eq!(rows.counts(), (6, 0));
+    assert!((6 * keys::QUEUE_BYTES..7 * keys::QUEUE_BYTES).contains(&rows.freed()));
+}
+
+#[test]
+fn batches_that_go_are_no_reason_to_tidy_up() {
+    let shelf = Shelf::new();
+    let endpoint = shelf.endpoint();
+    shelf.store.shared.tidy.freed(STEP * 1024, false);
+    shelf.accept();
+    shelf.tried(endpoint, Verdict::Succeeded);
+    assert_eq!((shelf.rows("fresh"), shelf.rows("tidy")), (0, 0));
+    assert!(!shelf.store.tidy().unwrap());
+    assert_eq!(shelf.rows("tidy"), usize::try_from(STEP).unwrap(), "a step was due");
 }
 
 #[test]
