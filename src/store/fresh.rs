@@ -43,7 +43,7 @@ const MOVED_ROWS: usize = BATCH_KEYS;
 /// Batches that are looked at with one group for what is to be moved.
 const MOVED_BATCHES: usize = 16;
 /// Bytes of batches that go with one group, or one batch. What sled writes anew beside them is not bound by
-/// the size of the group, and for more a group is read ahead.
+/// the size of the group, and for more a group counts as large.
 pub(super) const ENDED_BYTES: usize = 30 * 1024;
 const _: () = assert!(ENDED_BYTES < LARGE_FREED);
 

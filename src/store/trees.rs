@@ -142,8 +142,9 @@ impl Trees {
     /// Only for the commit thread: whoever else flushed would hide from it what does not last yet.
     ///
     /// A read may join pages that removals have left small, and for each of them sled moves another one.
-    /// It takes their old places again a few segments later, though not while a transaction lasts. So
-    /// where much is removed or written this comes in between. What sled flushed for a read of its own is
+    /// It takes their old places again a few segments later, which may be within the transaction that comes
+    /// next, though no place that the transaction itself leaves. So this comes before each, and in between
+    /// where much is removed or written. What sled flushed for a read of its own is
     /// not seen here: [`Trees::flush`] has to follow.
     pub(super) fn sync_own_writes(&self) -> Result<()> {
         if self.db.flush()? > 0 {
