@@ -18,9 +18,9 @@ use crate::model::message::Message;
 /// Rows of one endpoint kept in memory.
 pub const LANE_BUFFER: usize = 64;
 
-/// Rows of one without a throttle that answers well, while less than half of the room for all is taken. Past them all that
-/// comes goes by the store until it has caught up: with 64, of 25,000 deliveries a second to ten endpoints
-/// so many did that each took 60 µs instead of 52.
+/// Rows of one without a throttle that answers well, while less than half of the room for all is taken. Past
+/// them all that comes goes by the store until it has caught up: with 64, of 25,000 deliveries a second to
+/// ten endpoints so many did that each took 60 µs instead of 52.
 pub const WELL_BUFFER: usize = 4 * LANE_BUFFER;
 
 /// Attempts that may wait for a thread that is busy with the same endpoint.

@@ -3,14 +3,15 @@
 //! Nearly every delivery succeeds at once, so its queue row would be written only to be removed a few
 //! milliseconds later: two of five rows of a message, and half of those of one that goes to many
 //! endpoints. So the keys of a group's new queue rows, but for those of ordered endpoints, are written
-//! together, as a *batch*. It goes when the last of them has gone. What is still there after [`FRESH_FOR`], or is tried again, gets a row
-//! of its own.
+//! together, as a *batch*. It goes when the last of them has gone. What is still there after [`FRESH_FOR`],
+//! or is tried again, gets a row of its own.
 //!
 //! The queue is what is in the tree and what is here, and [`Shared::queue`] reads both. Only the commit
 //! thread changes them: a row that moves is in the tree before it leaves this place, and readers look here
 //! first, so they never miss it.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::iter::Peekable;
 use std::ops::RangeBounds;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -84,7 +85,6 @@ impl Batch {
 pub(super) struct Change {
     added: Vec<(u64, Batch)>,
     gone: HashSet<QueueKey>,
-    ended: Vec<u64>,
 }
 
 impl Fresh {
@@ -130,7 +130,7 @@ impl Fresh {
         if may_move {
             inner.move_old(rows, now, &mut change);
         }
-        inner.end_batches(rows, &mut change);
+        inner.end_batches(rows, &change);
         change
     }
 
@@ -139,12 +139,10 @@ impl Fresh {
         let mut inner = self.lock();
         for key in change.gone {
             let Some(number) = inner.rows.remove(&key) else { continue };
+            // One that ended with the group is not among them any more.
             if let Some(batch) = inner.batches.get_mut(&number) {
                 batch.left -= 1;
             }
-        }
-        for number in change.ended {
-            inner.batches.remove(&number);
         }
         for (number, batch) in change.added {
             inner.rows.extend(batch.keys.iter().map(|key| (*key, number)));
@@ -231,15 +229,16 @@ impl Inner {
     }
 
     /// Batches of which nothing is left go, as many as may at once.
-    fn end_batches(&mut self, rows: &mut Rows, change: &mut Change) {
-        let mut gone: HashMap<u64, usize> = HashMap::new();
+    fn end_batches(&mut self, rows: &mut Rows, change: &Change) {
+        let mut gone: BTreeMap<u64, usize> = BTreeMap::new();
         for number in change.gone.iter().filter_map(|key| self.rows.get(key)) {
             *gone.entry(*number).or_default() += 1;
         }
         for (number, gone) in gone {
-            if let Some(batch) = self.batches.get(&number).filter(|batch| batch.left == gone) {
-                change.ended.push(number);
-                self.ended.push_back((number, batch.bytes));
+            if let Entry::Occupied(batch) = self.batches.entry(number)
+                && batch.get().left == gone
+            {
+                self.ended.push_back((number, batch.remove().bytes));
             }
         }
         let mut freed = 0;
@@ -315,8 +314,8 @@ fn read_batch(value: &[u8]) -> Result<Vec<QueueKey>> {
     keys.collect::<Option<_>>().ok_or_else(cut_off)
 }
 
-/// What is wrong with the rows that are here. Not what is wrong on disk: a key that is in a batch and has a row
-/// of its own is sound there, and [`load`] passes over it.
+/// What is wrong with the rows that are here. Not what is wrong on disk: a key that is in a batch and has a
+/// row of its own is sound there, and [`load`] passes over it.
 pub(super) fn faults(shared: &Shared) -> Result<Vec<String>> {
     let mut kept = HashSet::new();
     for row in shared.trees.tree(Tree::Fresh) {

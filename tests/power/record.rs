@@ -72,7 +72,7 @@ pub struct Recording {
     pub changes: Vec<u64>,
     /// The last place of the trace.
     pub last: u64,
-    /// Batches of fresh deliveries that a kill left, at the most.
+    /// Batches of fresh deliveries that one of the kills left, at the most.
     pub batches: u64,
     pub app: String,
     pub receiver: Receiver,
@@ -143,7 +143,9 @@ pub fn record(
         told.extend(life.map_err(|problem| daemon.tell(&problem))?);
         drop(daemon);
         recording.take(&trace)?;
-        recording.count_batches(&root.join(DATA), &folder.join("copy"))?;
+        if *end == End::Kill {
+            recording.count_batches(&root.join(DATA), &folder.join("copy"))?;
+        }
         std::fs::remove_file(&trace).map_err(|error| error.to_string())?;
     }
     recording.complete(&told)?;
@@ -163,7 +165,7 @@ fn live(
     if recording.app.is_empty() {
         recording.app = prepare(port, &token, &recording.receiver.url())?;
     }
-    // Without it, what the next life removes is little enough not to be read ahead.
+    // Without it, what the next life removes is not enough for a group to count as large.
     if life.is_multiple_of(2) {
         bulk(port, &token)?;
     }
@@ -210,8 +212,7 @@ fn live(
 
 fn prepare(port: u16, token: &str, url: &str) -> Result<String, String> {
     let mut client = Client::connect(port, token).map_err(|error| error.to_string())?;
-    let app = client.expect(201, "/api/v1/app", &json!({"name": "power test"}))?;
-    let app = app["id"].as_str().ok_or("the application has no id")?.to_owned();
+    let app = application(&mut client, "power test")?;
     let endpoint = json!({"url": url, "filterTypes": [EVENT_TYPE]});
     for event_type in [EVENT_TYPE, LITTER_TYPE] {
         let body = json!({"name": event_type, "description": "of the power test"});
@@ -219,6 +220,12 @@ fn prepare(port: u16, token: &str, url: &str) -> Result<String, String> {
     }
     client.expect(201, &format!("/api/v1/app/{app}/endpoint"), &endpoint)?;
     Ok(app)
+}
+
+/// Makes an application; its id.
+fn application(client: &mut Client, name: &str) -> Result<String, String> {
+    let app = client.expect(201, "/api/v1/app", &json!({"name": name}))?;
+    Ok(app["id"].as_str().ok_or("the application has no id")?.to_owned())
 }
 
 /// Sends messages until all are sent or the daemon is gone; what was acknowledged.
@@ -246,9 +253,7 @@ fn send(
 /// Fills an application with large messages and deletes it.
 fn bulk(port: u16, token: &str) -> Result<(), String> {
     let mut client = Client::connect(port, token).map_err(|error| error.to_string())?;
-    let app = client.expect(201, "/api/v1/app", &json!({"name": "litter"}))?;
-    let app = app["id"].as_str().ok_or("the application has no id")?.to_owned();
-    let app = format!("/api/v1/app/{app}");
+    let app = format!("/api/v1/app/{}", application(&mut client, "litter")?);
     for _ in 0..BULK_LITTER {
         let posted = post_litter(&mut client, &format!("{app}/msg"), BULK_BYTES)?;
         posted.ok_or("the daemon is gone before the load")?;
@@ -259,8 +264,7 @@ fn bulk(port: u16, token: &str) -> Result<(), String> {
 /// Makes an application with many endpoints; its path.
 fn fan(port: u16, token: &str) -> Result<String, String> {
     let mut client = Client::connect(port, token).map_err(|error| error.to_string())?;
-    let app = client.expect(201, "/api/v1/app", &json!({"name": "fan"}))?;
-    let app = format!("/api/v1/app/{}", app["id"].as_str().ok_or("the application has no id")?);
+    let app = format!("/api/v1/app/{}", application(&mut client, "fan")?);
     for _ in 0..FAN_ENDPOINTS {
         let endpoint = json!({"url": "http://127.0.0.1:1/", "filterTypes": [LITTER_TYPE]});
         client.expect(201, &format!("{app}/endpoint"), &endpoint)?;

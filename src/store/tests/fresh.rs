@@ -119,6 +119,27 @@ fn an_ordered_endpoint_has_its_rows_in_one_place() {
     assert_eq!((shelf.rows("queue"), shelf.rows("fresh")), (1, 0));
 }
 
+fn cancel(shelf: &Shelf, message: &Message, endpoint: EndpointId) {
+    let message = message.clone();
+    assert!(shelf.write(move |writer| writer.cancel(&message, endpoint)).unwrap());
+}
+
+fn recover(shelf: &Shelf, message: &Message, endpoint: EndpointId) {
+    let message = message.clone();
+    assert!(shelf.write(move |writer| writer.recover(&message, endpoint)).unwrap());
+}
+
+/// Accepts a message and cancels it in the same group.
+fn accept_and_cancel(
+    writer: &mut Writer<'_>,
+    app: AppId,
+    endpoint: EndpointId,
+) -> Result<Arc<Message>> {
+    let message = writer.accept(app, new_message(b"{}"))?;
+    assert!(writer.cancel(&message, endpoint)?);
+    Ok(message)
+}
+
 /// What may happen to a fresh delivery: what is done with its row, and how many rows it has then.
 type Fate = fn(&Shelf, &Message, EndpointId);
 
@@ -140,21 +161,12 @@ const FATES: [(&str, Fate, usize); 10] = [
         },
         1,
     ),
-    (
-        "it is cancelled",
-        |s, m, e| {
-            let message = m.clone();
-            assert!(s.write(move |w| w.cancel(&message, e)).unwrap());
-        },
-        0,
-    ),
+    ("it is cancelled", cancel, 0),
     (
         "it is cancelled and sent anew in the same moment",
         |s, m, e| {
-            let message = m.clone();
-            assert!(s.write(move |w| w.cancel(&message, e)).unwrap());
-            let message = m.clone();
-            assert!(s.write(move |w| w.recover(&message, e)).unwrap());
+            cancel(s, m, e);
+            recover(s, m, e);
         },
         1,
     ),
@@ -207,12 +219,10 @@ fn batches_of_which_nothing_is_left_go_in_small_steps() {
     let bytes = shelf.store.shared.trees.tree(Tree::Fresh).first().unwrap().unwrap().1.len();
     let at_once = ENDED_BYTES / bytes;
     assert_eq!(at_once, 6);
-    let shelf = {
-        for endpoint in endpoints {
-            shelf.change(endpoint, |endpoint| endpoint.deleted = true);
-        }
-        shelf.reopened()
-    };
+    for endpoint in endpoints {
+        shelf.change(endpoint, |endpoint| endpoint.deleted = true);
+    }
+    let shelf = shelf.reopened();
     // Ids begin anew with the shelf's entropy.
     shelf.pass(seconds(1));
     for before in (0..=left).rev().step_by(at_once) {
@@ -280,13 +290,7 @@ fn what_was_accepted_and_cancelled_in_one_group_is_nowhere() {
     let shelf = Shelf::new();
     let endpoint = shelf.endpoint();
     let app = shelf.app;
-    shelf
-        .write(move |writer| {
-            let message = writer.accept(app, new_message(b"{}"))?;
-            assert!(writer.cancel(&message, endpoint)?);
-            Ok(())
-        })
-        .unwrap();
+    shelf.write(move |writer| accept_and_cancel(writer, app, endpoint)).unwrap();
     assert_eq!((shelf.store.queue_length(), shelf.rows("fresh")), (0, 0));
     shelf.check();
 }
@@ -298,8 +302,7 @@ fn what_took_the_place_of_a_new_row_is_not_taken_for_it() {
     let app = shelf.app;
     shelf
         .write(move |writer| {
-            let message = writer.accept(app, new_message(b"{}"))?;
-            assert!(writer.cancel(&message, endpoint)?);
+            let message = accept_and_cancel(writer, app, endpoint)?;
             writer.resend(app, message.id, endpoint)
         })
         .unwrap();
@@ -313,9 +316,8 @@ fn what_is_sent_anew_in_the_same_moment_goes_once_and_for_all() {
     let shelf = Shelf::new();
     let (endpoint, _other) = (shelf.endpoint(), shelf.endpoint());
     let message = shelf.accept();
-    let again = Arc::clone(&message);
-    assert!(shelf.write(move |w| w.cancel(&message, endpoint)).unwrap());
-    assert!(shelf.write(move |w| w.recover(&again, endpoint)).unwrap());
+    cancel(&shelf, &message, endpoint);
+    recover(&shelf, &message, endpoint);
     let shelf = shelf.reopened();
     assert!(fresh::faults(&shelf.store.shared).unwrap().is_empty());
     shelf.tried(endpoint, Verdict::Succeeded);
