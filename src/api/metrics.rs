@@ -47,6 +47,8 @@ fn text(api: &Api) -> String {
     page.counter("endpoints_disabled", text, &[("", counters.disabled.get())]);
     let text = "Writes refused for want of room.";
     page.counter("refused_for_room", text, &[("", counters.refused_for_room.get())]);
+    let text = "How often the disk was waited for.";
+    page.counter("disk_syncs", text, &[("", api.store.disk_syncs())]);
     page.counter(
         "inbound_requests",
         "Requests to sources.",

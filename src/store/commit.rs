@@ -33,6 +33,8 @@ pub const GROUP_ROWS: usize = 2048;
 pub const GROUP_FREED: usize = 256 * 1024;
 /// Writes that may wait for the commit thread; one more is refused with [`Error::Busy`].
 pub const WAITING_WRITES: usize = 8192;
+/// After so many pieces of work of a group, what reading for them made sled write by itself is made to last.
+pub(super) const STAGED_AT_ONCE: usize = 16;
 /// A recorded attempt waits at most this long for company before it is made to last.
 pub const LAZY_WAIT: Duration = Duration::from_millis(50);
 
@@ -109,7 +111,7 @@ impl Committer {
         while !group.is_full()
             && let Some(job) = jobs.pop_front()
         {
-            group.stage(job);
+            group.stage(job)?;
         }
         self.finish(group.write(&shared)?)
     }
@@ -167,19 +169,24 @@ impl<'a> OpenGroup<'a> {
         self.urgent > 0
     }
 
-    /// Does a piece of work: its rows are staged.
-    pub(super) fn stage(&mut self, job: Job) {
+    /// Does a piece of work: its rows are staged. Fails when the disk does, not when the work does.
+    pub(super) fn stage(&mut self, job: Job) -> Result<()> {
         self.urgent += usize::from(!job.lazy);
-        let Some(_) = self.room else {
-            let shared = self.group.store();
+        let shared = self.group.store();
+        if self.room.is_none() {
             shared.counters.refused_for_room.add(usize::from(!job.lazy));
             let full = shared.space.full();
-            return self.answers.push((job.work)(Err(full)));
-        };
+            self.answers.push((job.work)(Err(full)));
+            return Ok(());
+        }
         let mut writer = Writer::new(&mut self.group);
         let answer = (job.work)(Ok(&mut writer));
         writer.finish();
         self.answers.push(answer);
+        if self.answers.len().is_multiple_of(STAGED_AT_ONCE) {
+            shared.trees.sync_own_writes()?;
+        }
+        Ok(())
     }
 
     /// Writes what was staged. It does not last yet.

@@ -14,6 +14,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::counters::Counter;
 use super::error::{Error, Result};
 
 /// How far an acknowledged write must have gone.
@@ -100,6 +101,8 @@ pub(super) struct Barrier {
     file: File,
     sync: Sync,
     has_failed: AtomicBool,
+    /// How often the disk was waited for.
+    pub(super) syncs: Counter,
 }
 
 impl Barrier {
@@ -109,7 +112,7 @@ impl Barrier {
         let file = File::options().write(true).open(&path).map_err(|err| {
             Error::io("opening its file to sync", format!("{}: {err}", path.display()))
         })?;
-        Ok(Self { file, sync, has_failed: AtomicBool::new(false) })
+        Ok(Self { file, sync, has_failed: AtomicBool::new(false), syncs: Counter::default() })
     }
 
     /// Waits until everything written so far is where [`Sync`] says.
@@ -123,6 +126,7 @@ impl Barrier {
         if self.has_failed.load(Ordering::Relaxed) {
             return Err(Error::io("syncing to disk", "an earlier write was lost"));
         }
+        self.syncs.add(1);
         self.file.sync_data().map_err(|err| {
             self.has_failed.store(true, Ordering::Relaxed);
             Error::io("syncing to disk", err)
@@ -154,7 +158,12 @@ mod tests {
         // A pipe cannot be synced.
         let (_reader, writer) = std::io::pipe().unwrap();
         let file = File::from(std::os::fd::OwnedFd::from(writer));
-        let mut barrier = Barrier { file, sync: Sync::Disk, has_failed: AtomicBool::new(false) };
+        let mut barrier = Barrier {
+            file,
+            sync: Sync::Disk,
+            has_failed: AtomicBool::new(false),
+            syncs: Counter::default(),
+        };
         assert!(barrier.sync().is_err());
         barrier.file = tempfile::tempfile().unwrap();
         assert!(barrier.sync().is_err());

@@ -43,10 +43,12 @@ const _: () = assert!(BATCH_KEYS * keys::QUEUE_BYTES < ROW_BYTES);
 const MOVED_ROWS: usize = BATCH_KEYS;
 /// Batches that are looked at with one group for what is to be moved.
 const MOVED_BATCHES: usize = 16;
-/// Bytes of batches that go with one group, or one batch. What sled writes anew beside them is not bound by
-/// the size of the group, and for more a group counts as large.
+/// Bytes that go with one group, what expires included, while batches go with it; one batch goes always. What
+/// sled writes anew beside them is not bound by the size of the group, and for more a group counts as large.
 pub(super) const ENDED_BYTES: usize = 30 * 1024;
 const _: () = assert!(ENDED_BYTES < LARGE_FREED);
+/// Batches that go with one group, however small they are.
+pub(super) const MOST_ENDED: usize = 64;
 
 /// The queue rows that have none of their own on disk.
 #[derive(Default)]
@@ -241,15 +243,15 @@ impl Inner {
                 self.ended.push_back((number, batch.remove().bytes));
             }
         }
-        let mut freed = 0;
-        while let Some((number, bytes)) = self.ended.front().copied()
-            && (freed == 0 || freed + bytes <= ENDED_BYTES)
-        {
+        for ended in 0..MOST_ENDED {
+            let Some((number, bytes)) = self.ended.front().copied() else { break };
+            if ended > 0 && rows.freed() + bytes > ENDED_BYTES {
+                break;
+            }
             self.ended.pop_front();
             rows.set(Tree::Fresh, number_key(number), None);
-            freed += bytes;
+            rows.note_freed(bytes);
         }
-        rows.note_freed(freed);
     }
 }
 

@@ -322,6 +322,11 @@ impl Store {
         self.shared.trees.size_on_disk()
     }
 
+    /// How often the disk was waited for since it was opened.
+    pub fn disk_syncs(&self) -> u64 {
+        self.shared.trees.syncs()
+    }
+
     /// Where it lies.
     pub fn path(&self) -> &std::path::Path {
         self.shared.trees.path()

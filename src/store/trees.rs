@@ -1,6 +1,7 @@
 //! The trees: one typed name per table, and how they are opened so that they stay open.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::durable::{self, Barrier};
 use super::error::{Error, Result};
@@ -89,6 +90,8 @@ pub(super) struct Trees {
     handles: Vec<sled::Tree>,
     barrier: Barrier,
     path: PathBuf,
+    /// Somebody has read or written since [`Trees::was_used`] asked.
+    used: AtomicBool,
 }
 
 /// Bytes of one of sled's segments. Larger ones let memory run away under big groups (measured).
@@ -121,11 +124,16 @@ impl Trees {
         super::io_threads::put_to_rest(&db);
         let barrier = Barrier::open(path, sync)?;
         barrier.make_files_last(path)?;
-        Ok(Self { db, handles, barrier, path: path.to_path_buf() })
+        let used = AtomicBool::new(false);
+        Ok(Self { db, handles, barrier, path: path.to_path_buf(), used })
     }
 
     /// One table.
     pub(super) fn tree(&self, tree: Tree) -> &sled::Tree {
+        // Only the first one writes: the others share it.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
         #[expect(clippy::indexing_slicing, reason = "opened from Tree::ALL, in its order")]
         &self.handles[tree as usize]
     }
@@ -143,14 +151,24 @@ impl Trees {
     ///
     /// A read may join pages that removals have left small, and for each of them sled moves another one.
     /// It takes their old places again a few segments later, which may be within the transaction that comes
-    /// next, though no place that the transaction itself leaves. So this comes before each, and in between
-    /// where much is removed or written. What sled flushed for a read of its own is
-    /// not seen here: [`Trees::flush`] has to follow.
+    /// next, though no place that the transaction itself leaves. So this comes before each, in between
+    /// where much is read, removed or written, and now and then while others read and nothing is written.
+    /// What sled flushed because it had to read it back is not seen here, but by the next [`Trees::flush`].
     pub(super) fn sync_own_writes(&self) -> Result<()> {
         if self.db.flush()? > 0 {
             self.barrier.sync()?;
         }
         Ok(())
+    }
+
+    /// Whether somebody has used a table since this was last asked.
+    pub(super) fn was_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+
+    /// How often the disk was waited for since the store was opened.
+    pub(super) fn syncs(&self) -> u64 {
+        self.barrier.syncs.get()
     }
 
     /// Where it lies.

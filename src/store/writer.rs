@@ -19,6 +19,9 @@ use crate::model::id::ID_BYTES;
 /// Rows of one tree for which a group makes room at once.
 const USUAL_ROWS: usize = super::commit::GROUP_URGENT;
 
+/// What sled wrote by itself is made to last whenever so many rows were read ahead: for a row it may write
+/// some 1.5 KiB (measured), and it takes a place again after a megabyte at the soonest.
+const READ_AHEAD: usize = 32;
 /// In a group that writes so many bytes reading alone may make sled write several of its segments, so what it
 /// wrote is made to last after each row. Without, of a hundred power cuts in such groups three left a store
 /// that did not open.
@@ -159,12 +162,15 @@ impl Rows {
     /// cuts in such groups three left a store that did not open.
     fn read_ahead(&self, trees: &Trees) -> Result<()> {
         let is_large = self.bytes >= LARGE || self.freed >= LARGE_FREED;
+        let at_once = if is_large { 1 } else { READ_AHEAD };
+        let mut read = 0_usize;
         for (tree, rows) in &self.by_tree {
             let mut keys: Vec<_> = rows.keys().collect();
             keys.sort_unstable();
             for key in keys {
                 trees.tree(*tree).get(key)?;
-                if is_large {
+                read += 1;
+                if read.is_multiple_of(at_once) {
                     trees.sync_own_writes()?;
                 }
             }

@@ -58,6 +58,8 @@ fn what_happened_is_counted() {
         ],
     );
     assert!(value(&house, "posthaste_store_bytes") > 0);
+    // Each message was sent after the one before was answered.
+    assert!(value(&house, "posthaste_disk_syncs_total") >= 7);
     assert_eq!(house.ask("POST", "/in/nobody", "{}").status, 404);
     check(
         &house,

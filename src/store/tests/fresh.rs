@@ -1,6 +1,6 @@
 //! Fresh deliveries: in batches on disk, by themselves in memory, and never lost or doubled.
 
-use super::super::fresh::{self, ENDED_BYTES, FRESH_FOR, MOST_BATCHES, MOST_FRESH};
+use super::super::fresh::{self, ENDED_BYTES, FRESH_FOR, MOST_BATCHES, MOST_ENDED, MOST_FRESH};
 use super::super::keys;
 use super::super::tidy::STEP;
 use super::super::trees::Tree;
@@ -230,6 +230,42 @@ fn batches_of_which_nothing_is_left_go_in_small_steps() {
         another_group(&shelf);
     }
     assert_eq!(shelf.rows("fresh"), 0);
+    shelf.check();
+}
+
+#[test]
+fn batches_of_which_nothing_is_left_share_the_room_with_what_expires() {
+    let shelf = Shelf::new();
+    let endpoints: Vec<_> = (0..100).map(|_| shelf.endpoint()).collect();
+    (0..10).for_each(|_| drop(shelf.accept()));
+    for endpoint in endpoints {
+        shelf.change(endpoint, |endpoint| endpoint.deleted = true);
+    }
+    let shelf = shelf.reopened();
+    let ended = |freed: usize| {
+        let mut rows = Rows::default();
+        rows.note_freed(freed);
+        drop(shelf.store.shared.fresh.settle(&mut rows, &[], shelf.store.now(), true));
+        rows.counts().0
+    };
+    assert_eq!(ended(ENDED_BYTES / 2), 3);
+    assert_eq!(ended(ENDED_BYTES), 1, "one goes always");
+    assert_eq!(ended(0), 6);
+}
+
+#[test]
+fn only_so_many_batches_go_at_once_however_small_they_are() {
+    let shelf = Shelf::new();
+    let (endpoint, left) = (shelf.endpoint(), 10);
+    (0..MOST_ENDED + left).for_each(|_| drop(shelf.accept()));
+    shelf.change(endpoint, |endpoint| endpoint.deleted = true);
+    let shelf = shelf.reopened();
+    // Ids begin anew with the shelf's entropy.
+    shelf.pass(seconds(1));
+    for expected in [left, 0] {
+        another_group(&shelf);
+        assert_eq!(shelf.rows("fresh"), expected);
+    }
     shelf.check();
 }
 

@@ -15,6 +15,7 @@ mod pages;
 mod queue;
 mod record;
 mod seal;
+mod syncing;
 mod tenants;
 
 use std::collections::HashSet;
