@@ -165,8 +165,8 @@ fn live(
     if recording.app.is_empty() {
         recording.app = prepare(port, &token, &recording.receiver.url())?;
     }
-    // Without it, what the next life removes is not enough for a group to count as large.
-    if life.is_multiple_of(2) {
+    // What a kill left is removed alone by the next life, and what a stop left together with this.
+    if end == End::Stop {
         bulk(port, &token)?;
     }
     let fan = fan(port, &token)?;
