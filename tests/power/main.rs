@@ -49,7 +49,7 @@ const BATCHES: u64 = 8;
 /// Two histories are worked on at the same time, each with a daemon and a receiver of its own.
 const AT_ONCE: u64 = 2;
 /// Images of the control; as a rule most of them are broken.
-const CONTROL_IMAGES: u64 = 12;
+const CONTROL_IMAGES: u64 = 24;
 /// So many per cent of the cuts come while the daemon starts: it makes its store, or recovers it.
 const START_PERCENT: u64 = 30;
 /// So many per cent of the others come where most was written since the last barrier: there sled may
