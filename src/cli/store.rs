@@ -77,7 +77,8 @@ fn check(folder: &Path, config: &Config) -> anyhow::Result<Report> {
         keys: crate::daemon::keys(config),
         clock: Arc::new(SystemClock),
         entropy: Box::new(|_| {}),
-        threaded: false,
+        // Its commit thread makes last what reading makes sled write.
+        threaded: true,
         answers: None,
     };
     let store = Store::open(options, Box::new(|_| {}))?;

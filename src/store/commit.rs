@@ -34,7 +34,7 @@ pub const GROUP_FREED: usize = 256 * 1024;
 /// Writes that may wait for the commit thread; one more is refused with [`Error::Busy`].
 pub const WAITING_WRITES: usize = 8192;
 /// After so many pieces of work of a group, what reading for them made sled write by itself is made to last.
-pub(super) const STAGED_AT_ONCE: usize = 16;
+pub(super) const SYNC_JOBS: usize = 16;
 /// A recorded attempt waits at most this long for company before it is made to last.
 pub const LAZY_WAIT: Duration = Duration::from_millis(50);
 
@@ -183,7 +183,7 @@ impl<'a> OpenGroup<'a> {
         let answer = (job.work)(Ok(&mut writer));
         writer.finish();
         self.answers.push(answer);
-        if self.answers.len().is_multiple_of(STAGED_AT_ONCE) {
+        if self.answers.len().is_multiple_of(SYNC_JOBS) {
             shared.trees.sync_own_writes()?;
         }
         Ok(())

@@ -16,11 +16,9 @@ use super::commit::{Committer, Job, LAZY_WAIT, OpenGroup};
 use super::error::Result;
 use super::spine;
 
-/// While others read and nothing is written, what sled writes by itself is made to last so often: it wrote
-/// 54 MB in a second at the most (measured), and takes a place again after a megabyte at the soonest.
-const WHILE_READ: Duration = Duration::from_millis(20);
-/// So often the thread looks whether somebody reads.
-const WHILE_IDLE: Duration = Duration::from_millis(100);
+/// What sled writes by itself while others read and no group is written is made to last so often: it wrote 54 MB
+/// in a second at the most (measured), and takes a place again after a megabyte at the soonest.
+const SYNC_EVERY: Duration = Duration::from_millis(20);
 
 /// The commit thread.
 pub(super) struct CommitThread {
@@ -30,6 +28,8 @@ pub(super) struct CommitThread {
     waiting: Arc<AtomicUsize>,
     /// What did not fit into the group that is staged.
     jobs: VecDeque<Job>,
+    /// When all that sled had written was last made to last.
+    synced: Instant,
 }
 
 impl CommitThread {
@@ -39,7 +39,8 @@ impl CommitThread {
         inputs: Receiver<Job>,
         waiting: Arc<AtomicUsize>,
     ) -> std::io::Result<JoinHandle<()>> {
-        let commit = Self { committer, inputs, waiting, jobs: VecDeque::new() };
+        let commit =
+            Self { committer, inputs, waiting, jobs: VecDeque::new(), synced: Instant::now() };
         spine::spawn("commit", move || commit.run())
     }
 
@@ -50,6 +51,7 @@ impl CommitThread {
             self.gather(&mut group)?;
             let written = group.write(&shared)?;
             self.committer.finish(written)?;
+            self.synced = Instant::now();
         }
         Ok(())
     }
@@ -64,17 +66,21 @@ impl CommitThread {
     }
 
     /// Waits for work, for ever or until this moment. `None`: none came, or none ever will.
-    fn receive(&self, until: Option<Instant>) -> Result<Option<Job>> {
-        let trees = &self.committer.shared().trees;
+    fn receive(&mut self, until: Option<Instant>) -> Result<Option<Job>> {
         loop {
-            let pause = if trees.was_used() { WHILE_READ } else { WHILE_IDLE };
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            match self.inputs.recv_timeout(left.map_or(pause, |left| left.min(pause))) {
+            let sync_at = self.synced + SYNC_EVERY;
+            let at = until.map_or(sync_at, |until| until.min(sync_at));
+            match self.inputs.recv_timeout(at.saturating_duration_since(Instant::now())) {
                 Ok(job) => return Ok(Some(job)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
-                Err(RecvTimeoutError::Timeout) => trees.sync_own_writes()?,
+                Err(RecvTimeoutError::Timeout) => {}
             }
-            if left.is_some_and(|left| left <= pause) {
+            let now = Instant::now();
+            if now >= sync_at {
+                self.committer.shared().trees.sync_own_writes()?;
+                self.synced = now;
+            }
+            if until.is_some_and(|until| now >= until) {
                 return Ok(None);
             }
         }

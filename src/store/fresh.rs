@@ -43,8 +43,9 @@ const _: () = assert!(BATCH_KEYS * keys::QUEUE_BYTES < ROW_BYTES);
 const MOVED_ROWS: usize = BATCH_KEYS;
 /// Batches that are looked at with one group for what is to be moved.
 const MOVED_BATCHES: usize = 16;
-/// Bytes that go with one group, what expires included, while batches go with it; one batch goes always. What
-/// sled writes anew beside them is not bound by the size of the group, and for more a group counts as large.
+/// While a group frees no more bytes than this, what expires included, ended batches go with it, one always: what
+/// sled writes anew beside them is not bound by the size of the group, and for more it counts as large. So many
+/// bytes of batches go with a group that is large anyhow.
 pub(super) const ENDED_BYTES: usize = 30 * 1024;
 const _: () = assert!(ENDED_BYTES < LARGE_FREED);
 /// Batches that go with one group, however small they are.
@@ -156,8 +157,10 @@ impl Fresh {
 /// Reads what an earlier process left. What has ended since is not taken in.
 pub(super) fn load(shared: &Shared) -> Result<()> {
     let mut inner = shared.fresh.lock();
-    for row in shared.trees.tree(Tree::Fresh) {
+    for row in shared.trees.walk(Tree::Fresh) {
         let (number, value) = row?;
+        // Each has many keys to look for.
+        shared.trees.sync_own_writes()?;
         let damaged = |what| Error::corrupt(Tree::Fresh.name(), what);
         let number: [u8; 8] =
             number.as_ref().try_into().map_err(|_| damaged("a key has the wrong length"))?;
@@ -243,9 +246,11 @@ impl Inner {
                 self.ended.push_back((number, batch.remove().bytes));
             }
         }
+        let is_large = rows.freed() >= LARGE_FREED;
+        let most = if is_large { rows.freed() + ENDED_BYTES } else { ENDED_BYTES };
         for ended in 0..MOST_ENDED {
             let Some((number, bytes)) = self.ended.front().copied() else { break };
-            if ended > 0 && rows.freed() + bytes > ENDED_BYTES {
+            if ended > 0 && rows.freed() + bytes > most {
                 break;
             }
             self.ended.pop_front();

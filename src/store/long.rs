@@ -30,7 +30,7 @@ pub(super) fn for_each(
     mut see: impl FnMut(&[u8], &[u8]) -> Result<()>,
 ) -> Result<()> {
     let mut whole: Option<(IVec, Vec<u8>)> = None;
-    for row in trees.tree(tree) {
+    for row in trees.walk(tree) {
         let (key, value) = row?;
         if let Some((of, bytes)) = &mut whole
             && is_piece(&key, of)

@@ -90,8 +90,8 @@ impl Store {
 
 /// Fills the directory with the marks, when the store is opened.
 pub(super) fn load(shared: &Shared) -> Result<()> {
-    for key in shared.trees.tree(Tree::Managed).iter().keys() {
-        let key = key?;
+    for row in shared.trees.walk(Tree::Managed) {
+        let (key, _) = row?;
         if *key == *PROFILES {
             continue;
         }

@@ -462,7 +462,7 @@ fn bucket_of(key: &[u8]) -> u64 {
 
 /// Fills the directory with sources, when the store is opened and its applications are known.
 pub(super) fn load(shared: &Shared) -> Result<()> {
-    for row in shared.trees.tree(Tree::Sources) {
+    for row in shared.trees.walk(Tree::Sources) {
         let (key, value) = row?;
         let (org, id) = keys::split_pair(&key)
             .ok_or_else(|| Error::corrupt("sources", "a key has the wrong length"))?;

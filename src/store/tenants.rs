@@ -177,7 +177,7 @@ pub(super) fn load(shared: &Shared) -> Result<()> {
         let record: EventTypeRecord = records::read(Tree::EventTypes, value)?;
         shared.directory.put_event_type(Arc::new(record.into_domain(org, name)))
     })?;
-    for row in shared.trees.tree(Tree::EndpointHealth) {
+    for row in shared.trees.walk(Tree::EndpointHealth) {
         let (key, value) = row?;
         let id = key.as_ref().try_into().map_err(|_| damaged(Tree::EndpointHealth))?;
         let since: u64 = records::read(Tree::EndpointHealth, &value)?;

@@ -1,7 +1,8 @@
 //! The trees: one typed name per table, and how they are opened so that they stay open.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+
+use sled::IVec;
 
 use super::durable::{self, Barrier};
 use super::error::{Error, Result};
@@ -90,9 +91,11 @@ pub(super) struct Trees {
     handles: Vec<sled::Tree>,
     barrier: Barrier,
     path: PathBuf,
-    /// Somebody has read or written since [`Trees::was_used`] asked.
-    used: AtomicBool,
 }
+
+/// What sled writes by itself is made to last whenever so many rows were read: for a row it writes some
+/// 1.5 KiB at the most (measured), and it takes a place again after a megabyte at the soonest.
+pub(super) const SYNC_ROWS: usize = 32;
 
 /// Bytes of one of sled's segments. Larger ones let memory run away under big groups (measured).
 const SEGMENT_BYTES: usize = 512 * 1024;
@@ -124,18 +127,24 @@ impl Trees {
         super::io_threads::put_to_rest(&db);
         let barrier = Barrier::open(path, sync)?;
         barrier.make_files_last(path)?;
-        let used = AtomicBool::new(false);
-        Ok(Self { db, handles, barrier, path: path.to_path_buf(), used })
+        Ok(Self { db, handles, barrier, path: path.to_path_buf() })
     }
 
     /// One table.
     pub(super) fn tree(&self, tree: Tree) -> &sled::Tree {
-        // Only the first one writes: the others share it.
-        if !self.used.load(Ordering::Relaxed) {
-            self.used.store(true, Ordering::Relaxed);
-        }
         #[expect(clippy::indexing_slicing, reason = "opened from Tree::ALL, in its order")]
         &self.handles[tree as usize]
+    }
+
+    /// All rows of a table, in order, while the store is opened: nobody else makes last then what reading them
+    /// makes sled write.
+    pub(super) fn walk(&self, tree: Tree) -> impl Iterator<Item = Result<(IVec, IVec)>> {
+        self.tree(tree).iter().enumerate().map(|(seen, row)| {
+            if seen % SYNC_ROWS == SYNC_ROWS - 1 {
+                self.sync_own_writes()?;
+            }
+            Ok(row?)
+        })
     }
 
     /// Makes all that was written last: on disk, whatever is killed and whenever the power goes
@@ -147,23 +156,20 @@ impl Trees {
     }
 
     /// Makes last what sled wrote by itself since the last flush; costs nothing when that is nothing.
-    /// Only for the commit thread: whoever else flushed would hide from it what does not last yet.
+    /// Only for the commit thread, and before there is one: whoever else flushed would hide from it what does
+    /// not last yet.
     ///
     /// A read may join pages that removals have left small, and for each of them sled moves another one.
     /// It takes their old places again a few segments later, which may be within the transaction that comes
     /// next, though no place that the transaction itself leaves. So this comes before each, in between
     /// where much is read, removed or written, and now and then while others read and nothing is written.
-    /// What sled flushed because it had to read it back is not seen here, but by the next [`Trees::flush`].
+    /// What sled flushed because it had to read it back is not seen here, but by the next [`Trees::flush`],
+    /// which comes before the transaction of a group of many rows.
     pub(super) fn sync_own_writes(&self) -> Result<()> {
         if self.db.flush()? > 0 {
             self.barrier.sync()?;
         }
         Ok(())
-    }
-
-    /// Whether somebody has used a table since this was last asked.
-    pub(super) fn was_used(&self) -> bool {
-        self.used.swap(false, Ordering::Relaxed)
     }
 
     /// How often the disk was waited for since the store was opened.

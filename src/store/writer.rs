@@ -12,22 +12,23 @@ use super::directory::Directory;
 use super::error::{Error, Result};
 use super::events::Events;
 use super::messages::Rows as _;
-use super::trees::{Tree, Trees};
+use super::trees::{SYNC_ROWS, Tree, Trees};
 use crate::model::clock::Timestamp;
 use crate::model::id::ID_BYTES;
 
 /// Rows of one tree for which a group makes room at once.
 const USUAL_ROWS: usize = super::commit::GROUP_URGENT;
 
-/// What sled wrote by itself is made to last whenever so many rows were read ahead: for a row it may write
-/// some 1.5 KiB (measured), and it takes a place again after a megabyte at the soonest.
-const READ_AHEAD: usize = 32;
 /// In a group that writes so many bytes reading alone may make sled write several of its segments, so what it
 /// wrote is made to last after each row. Without, of a hundred power cuts in such groups three left a store
 /// that did not open.
 const LARGE: usize = 192 * 1024;
 /// As in one that removes so many: what is left beside them is written anew.
 pub(super) const LARGE_FREED: usize = 32 * 1024;
+
+/// Before a group of so many rows all is flushed, also what sled flushed for a read of its own, which
+/// [`Trees::sync_own_writes`] does not see. Smaller ones write less than sled needs to take a place again.
+const MANY_ROWS: usize = 256;
 
 /// Rows to be written: the last word on each key, `None` to remove it.
 #[derive(Default)]
@@ -162,7 +163,7 @@ impl Rows {
     /// cuts in such groups three left a store that did not open.
     fn read_ahead(&self, trees: &Trees) -> Result<()> {
         let is_large = self.bytes >= LARGE || self.freed >= LARGE_FREED;
-        let at_once = if is_large { 1 } else { READ_AHEAD };
+        let sync_rows = if is_large { 1 } else { SYNC_ROWS };
         let mut read = 0_usize;
         for (tree, rows) in &self.by_tree {
             let mut keys: Vec<_> = rows.keys().collect();
@@ -170,12 +171,12 @@ impl Rows {
             for key in keys {
                 trees.tree(*tree).get(key)?;
                 read += 1;
-                if read.is_multiple_of(at_once) {
+                if read.is_multiple_of(sync_rows) {
                     trees.sync_own_writes()?;
                 }
             }
         }
-        if is_large { trees.flush() } else { trees.sync_own_writes() }
+        if is_large || read >= MANY_ROWS { trees.flush() } else { trees.sync_own_writes() }
     }
 }
 

@@ -58,8 +58,10 @@ fn what_happened_is_counted() {
         ],
     );
     assert!(value(&house, "posthaste_store_bytes") > 0);
-    // Each message was sent after the one before was answered.
-    assert!(value(&house, "posthaste_disk_syncs_total") >= 7);
+    let before = value(&house, "posthaste_disk_syncs_total");
+    (0..3).for_each(|_| drop(house.send(&bad)));
+    let syncs = value(&house, "posthaste_disk_syncs_total") - before;
+    assert!(syncs >= 3, "each was sent after the one before lasted: {syncs}");
     assert_eq!(house.ask("POST", "/in/nobody", "{}").status, 404);
     check(
         &house,

@@ -165,7 +165,7 @@ fn live(
     if recording.app.is_empty() {
         recording.app = prepare(port, &token, &recording.receiver.url())?;
     }
-    // What a kill left is removed alone by the next life, and what a stop left together with this.
+    // The life after a stop finds this to remove as well, the one after a kill batches alone.
     if end == End::Stop {
         bulk(port, &token)?;
     }

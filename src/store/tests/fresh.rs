@@ -4,7 +4,7 @@ use super::super::fresh::{self, ENDED_BYTES, FRESH_FOR, MOST_BATCHES, MOST_ENDED
 use super::super::keys;
 use super::super::tidy::STEP;
 use super::super::trees::Tree;
-use super::super::writer::Rows;
+use super::super::writer::{LARGE_FREED, Rows};
 use super::*;
 use crate::model::delivery::Trigger;
 
@@ -237,7 +237,7 @@ fn batches_of_which_nothing_is_left_go_in_small_steps() {
 fn batches_of_which_nothing_is_left_share_the_room_with_what_expires() {
     let shelf = Shelf::new();
     let endpoints: Vec<_> = (0..100).map(|_| shelf.endpoint()).collect();
-    (0..10).for_each(|_| drop(shelf.accept()));
+    (0..16).for_each(|_| drop(shelf.accept()));
     for endpoint in endpoints {
         shelf.change(endpoint, |endpoint| endpoint.deleted = true);
     }
@@ -251,6 +251,7 @@ fn batches_of_which_nothing_is_left_share_the_room_with_what_expires() {
     assert_eq!(ended(ENDED_BYTES / 2), 3);
     assert_eq!(ended(ENDED_BYTES), 1, "one goes always");
     assert_eq!(ended(0), 6);
+    assert_eq!(ended(LARGE_FREED), 6, "a large group takes as many");
 }
 
 #[test]
