@@ -112,14 +112,14 @@ fn messages_of_a_deleted_application_go() {
     land_all(&mut world);
     let tenant = world.store.directory().tenant(app).unwrap().unwrap();
     let deleted = Application { deleted: true, ..Application::clone(&tenant.app) };
+    let again = deleted.clone();
     world.store.write_and_wait(move |writer| writer.put_application(deleted)).unwrap();
     world.settle().unwrap();
     assert_eq!(world.store.orphaned_messages().unwrap(), [app]);
     while world.store.expire_messages(app).unwrap() {}
     assert_eq!(world.store.orphaned_messages().unwrap(), []);
     // Batches of which nothing is left go with whatever comes next.
-    let deleted = Application { deleted: true, ..Application::clone(&tenant.app) };
-    world.store.write_and_wait(move |writer| writer.put_application(deleted)).unwrap();
+    world.store.write_and_wait(move |writer| writer.put_application(again)).unwrap();
     let report = world.store.check().unwrap();
     assert_eq!(report.faults, [""; 0]);
     // The rows of tidying stand for nothing.

@@ -43,9 +43,9 @@ const _: () = assert!(BATCH_KEYS * keys::QUEUE_BYTES < ROW_BYTES);
 const MOVED_ROWS: usize = BATCH_KEYS;
 /// Batches that are looked at with one group for what is to be moved.
 const MOVED_BATCHES: usize = 16;
-/// While a group frees no more bytes than this, what expires included, ended batches go with it, one always: what
-/// sled writes anew beside them is not bound by the size of the group, and for more it counts as large. So many
-/// bytes of batches go with a group that is large anyhow.
+/// Bytes that a group with batches that go may free, what expires included; one batch goes always. For more the
+/// group counts as large, since what sled writes anew beside them is not bound by its size. With a group that is
+/// large anyhow so many bytes of batches go.
 pub(super) const ENDED_BYTES: usize = 30 * 1024;
 const _: () = assert!(ENDED_BYTES < LARGE_FREED);
 /// Batches that go with one group, however small they are.
@@ -157,7 +157,7 @@ impl Fresh {
 /// Reads what an earlier process left. What has ended since is not taken in.
 pub(super) fn load(shared: &Shared) -> Result<()> {
     let mut inner = shared.fresh.lock();
-    for row in shared.trees.walk(Tree::Fresh) {
+    for row in shared.trees.tree(Tree::Fresh) {
         let (number, value) = row?;
         // Each has many keys to look for.
         shared.trees.sync_own_writes()?;
